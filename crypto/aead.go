@@ -1,0 +1,44 @@
+package crypto
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+// aeadFrames is AES-256-GCM or ChaCha20-Poly1305.
+type aeadFrames struct {
+	aead  cipher.AEAD
+	nonce [12]byte // BE32(0) | BE64(number)
+}
+
+func newAEAD(c Cipher, key []byte) (*aeadFrames, error) {
+	if c == ChaCha20Poly1305 {
+		aead, err := chacha20poly1305.New(key)
+		return &aeadFrames{aead: aead}, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("make aes key: %w", err)
+	}
+	aead, err := cipher.NewGCM(block)
+	return &aeadFrames{aead: aead}, err
+}
+
+func (a *aeadFrames) seal(number uint32, header, body []byte) {
+	text, _ := split(body)
+	a.aead.Seal(text[:0], a.nonceOf(number), text, header)
+}
+
+func (a *aeadFrames) open(number uint32, header, body []byte) bool {
+	_, err := a.aead.Open(body[:0], a.nonceOf(number), body, header)
+	return err == nil
+}
+
+func (a *aeadFrames) nonceOf(number uint32) []byte {
+	binary.BigEndian.PutUint64(a.nonce[4:], uint64(number))
+	return a.nonce[:]
+}

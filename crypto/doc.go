@@ -1,0 +1,81 @@
+// Package crypto owns key files, the handshake, and turns plaintext into sealed
+// bytes and back. It does no input or output of its own except reading key
+// files and the random device; tunnel carries its bytes over the wire.
+//
+// This comment and testdata/vectors.json are the description of the wire that a
+// second implementation needs. HKDF(secret, salt, info, length) is RFC 5869 with
+// SHA-256, HMAC(key, message) is RFC 2104 with SHA-256, BE16, BE32 and BE64 are
+// big-endian integers, | joins bytes.
+//
+// # Keys
+//
+// A shared key is any secret of at least 16 bytes. It is used only as the input
+// of HKDF with an empty salt:
+//
+//	psk       = HKDF(secret, "", "vpnd 2 psk", 32)
+//	door key  = HKDF(secret, "", "vpnd 2 door", 32)
+//	key id    = HKDF(secret, "", "vpnd 2 key id", 8)
+//	id key    = HKDF(secret, "", "vpnd 2 client id", 32)
+//	client id = HMAC(id key, machine | 0 | instance) cut to 8
+//
+// Everybody who has the key is trusted as much as everybody else who has it: any
+// of them can play the server to the others.
+//
+// # Handshake
+//
+// Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s (noiseprotocol.org, revision 34) in two
+// flights of fixed size:
+//
+//	F1  client to server  e 32 | hint 8 | rest of Noise message 1: 120+16 | door 16
+//	F2  server to client  e 32 | rest of Noise message 2: 80+16
+//
+//	hint     = key id XOR HMAC(door key, "hint" | e) cut to 8
+//	door     = HMAC(door key, the first 176 bytes of F1) cut to 16
+//	prologue = "vpnd 2" | "psk" | key id | hint
+//
+// The door is checked first: a stranger costs one HMAC for each key and gets no
+// answer. The last 4096 e of a key are remembered. A recorded flight that is
+// older than those, or than the server's start, draws an F2 when it is replayed
+// and changes nothing, since only a frame under the new keys (CONFIRM) does.
+// The payloads (120 and 80 bytes, padded with zeros) belong to package tunnel.
+// Whoever steals the key later can read the payload of a recorded F1, but
+// neither that of F2 nor any frame.
+//
+// # Key schedule
+//
+// Noise Split gives one key per direction, h is the handshake hash. A
+// handshake, or a rekey inside the channel, starts a generation:
+//
+//	chain(direction) = HKDF(split key(direction), h, "vpnd 2 chain", 32)
+//	rekey secret     = HKDF(split c2s | split s2c, h, "vpnd 2 rekey", 32)
+//
+// Within a generation, epochs count from 0, for each direction by itself:
+//
+//	HKDF-Expand(chain, "vpnd 2 epoch" | cipher 1 | BE16(key bits) | BE64(epoch), n)
+//	  = encryption key | MAC key 32 (Blowfish only) | next chain 32
+//
+// where cipher is 0 for blowfish, 1 for aes-256-gcm, 2 for chacha20-poly1305, and
+// the old chain is erased. A rekey is the Noise handshake again, with empty
+// payloads (two messages of 48 bytes), psk = rekey secret of the generation that
+// carries it and prologue "vpnd 2 rekey" | h of that generation.
+//
+// What is erased is what this package holds; the copies that the Noise library
+// and the ciphers keep inside are left to the garbage collector.
+//
+// # Sealed frames
+//
+// Frames of an epoch are numbered from 0. A header travels before each in clear
+// and is authenticated; it has one length throughout a generation (on TCP 2).
+// Ciphertext is as long as plaintext and a tag of 16 bytes follows.
+//
+//	blowfish            CTR with blocks BE32(number) | BE32(block), then
+//	                    HMAC(MAC key, BE64(epoch) | BE64(number) | header | ciphertext) cut to 16
+//	aes-256-gcm         nonce BE32(0) | BE64(number), associated data header (RFC 5288's construction)
+//	chacha20-poly1305   likewise (RFC 8439)
+//
+// A sender leaves an epoch after 2^17 blocks of 8 bytes (1 MiB) under Blowfish,
+// after 2^26 blocks of 16 (1 GiB) under the others. A receiver refuses the frame
+// that goes more than 2^14 blocks beyond eight times that. The last block of a
+// frame counts whole and an empty frame counts as one block, so frame numbers
+// stay below 2^32.
+package crypto

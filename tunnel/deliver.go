@@ -1,0 +1,99 @@
+package tunnel
+
+import "sync"
+
+const (
+	// headroom is what the TUN device wants in front of a packet.
+	headroom = 16
+	// slotSize lets the device join segments of one stream in front of the first.
+	slotSize = headroom + 65536
+)
+
+// deliverer gives the packets of a batch to the TUN device. The sessions share
+// it.
+type deliverer struct {
+	device Device
+	count  *counters
+	mu     sync.Mutex
+	slots  [][]byte // memory for one write
+	bufs   [][]byte // the packets in it
+}
+
+func newDeliverer(device Device, count *counters) *deliverer {
+	n := device.BatchSize()
+	d := &deliverer{device: device, count: count, slots: make([][]byte, n), bufs: make([][]byte, 0, n)}
+	for i := range d.slots {
+		d.slots[i] = make([]byte, slotSize)
+	}
+	return d
+}
+
+// deliver writes the packets that stand one behind the other in block. They are
+// checked first; at one that is no packet the rest of the block is lost, since
+// nothing tells where the next one would begin.
+func (d *deliverer) deliver(block []byte, clamp int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for len(block) > 0 {
+		n, ok := packetLen(block)
+		d.count.wireIn.Add(1)
+		if !ok {
+			d.count.dropIn(inMalformed, 1)
+			break
+		}
+		buf := append(d.slots[len(d.bufs)][:headroom], block[:n]...)
+		if clamp > 0 {
+			clampMSS(buf[headroom:], clamp)
+		}
+		d.bufs = append(d.bufs, buf)
+		block = block[n:]
+		if len(d.bufs) == len(d.slots) {
+			d.flush()
+		}
+	}
+	d.flush()
+}
+
+func (d *deliverer) flush() {
+	if len(d.bufs) == 0 {
+		return
+	}
+	n, size := len(d.bufs), 0
+	for _, b := range d.bufs {
+		size += len(b) - headroom
+	}
+	_, err := d.device.Write(d.bufs, headroom)
+	lost := refusedPackets(err, n)
+	d.count.dropIn(inWrite, lost)
+	d.count.insideOut.Add(uint64(n - lost))
+	if lost == 0 { // which ones were lost is not known
+		d.count.insideBytesOut.Add(uint64(size))
+	}
+	d.bufs = d.bufs[:0]
+}
+
+// refusedPackets returns how many of n packets the device did not take: it joins
+// one error for each.
+func refusedPackets(err error, n int) int {
+	if err == nil {
+		return 0
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return min(n, len(joined.Unwrap()))
+	}
+	return n
+}
+
+// discard counts the packets of a block that came too late.
+func (d *deliverer) discard(block []byte) {
+	for len(block) > 0 {
+		n, ok := packetLen(block)
+		d.count.wireIn.Add(1)
+		if !ok {
+			d.count.dropIn(inMalformed, 1)
+			return
+		}
+		d.count.dropIn(inTooOld, 1)
+		block = block[n:]
+	}
+}

@@ -1,0 +1,55 @@
+package tunnel
+
+import (
+	"os"
+	"sync"
+)
+
+// fakeDevice is a TUN device without a host: a test puts packets in and takes
+// out what the tunnel wrote.
+type fakeDevice struct {
+	in     chan []byte // towards the tunnel
+	out    chan []byte // what the tunnel wrote
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newFakeDevice() *fakeDevice {
+	return &fakeDevice{in: make(chan []byte, 1024), out: make(chan []byte, 4096), closed: make(chan struct{})}
+}
+
+func (d *fakeDevice) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	select {
+	case p := <-d.in:
+		sizes[0] = copy(bufs[0][offset:], p)
+	case <-d.closed:
+		return 0, os.ErrClosed
+	}
+	for n := 1; n < len(bufs); n++ {
+		select {
+		case p := <-d.in:
+			sizes[n] = copy(bufs[n][offset:], p)
+		default:
+			return n, nil
+		}
+	}
+	return len(bufs), nil
+}
+
+func (d *fakeDevice) Write(bufs [][]byte, offset int) (int, error) {
+	for _, b := range bufs {
+		select {
+		case d.out <- append([]byte(nil), b[offset:]...):
+		case <-d.closed:
+			return 0, os.ErrClosed
+		}
+	}
+	return len(bufs), nil
+}
+
+func (d *fakeDevice) BatchSize() int { return 128 }
+
+func (d *fakeDevice) Close() error {
+	d.once.Do(func() { close(d.closed) })
+	return nil
+}

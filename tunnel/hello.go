@@ -1,0 +1,254 @@
+package tunnel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"vpnd/compress"
+	"vpnd/crypto"
+	"vpnd/tunnel/frame"
+)
+
+// version is the one version of the data channel that this code speaks.
+const version = 2
+
+// hello is the payload of the first flight: who calls and what it can do.
+//
+//	lowest and highest version 1+1 | ciphers 1 | compression 1 | terms 22 | client id 8 | inner addresses 20
+//
+// Ciphers and compression methods are sets: bit n stands for number n.
+type hello struct {
+	minVersion, maxVersion uint8
+	ciphers                uint8
+	compression            compress.Set
+	terms                  terms
+	client                 crypto.ClientID
+	inner                  inner
+}
+
+// answer is the payload of the second flight: what the server chose, or why it
+// does not serve an authenticated caller.
+//
+//	reason 1 | version 1 | cipher 1 | compression 1 | terms 22 | inner addresses 20
+type answer struct {
+	reason      reason
+	version     uint8
+	cipher      crypto.Cipher
+	compression compress.Set
+	terms       terms
+	inner       inner
+}
+
+// terms are one end's settings that the other one needs, or wants to know.
+//
+//	key bits 2 | largest frame 2 | MTU 2 | keyttl 4 | keepalive 4 | noanswer 4 | maxdelay 4, times in seconds
+//
+// The server's keyttl is the smaller of both and holds for the session.
+type terms struct {
+	keyBits   int
+	maxFrame  int
+	mtu       int
+	keyTTL    time.Duration
+	keepalive time.Duration
+	noAnswer  int
+	maxDelay  time.Duration
+}
+
+// inner are an end's own addresses in the tunnel, IPv4 and IPv6, zeros for none.
+type inner [2]netip.Addr
+
+// reason is why a server does not serve.
+type reason uint8
+
+const (
+	reasonNone    reason = 0
+	reasonVersion reason = 1
+	reasonCipher  reason = 2
+)
+
+func (r reason) String() string {
+	switch r {
+	case reasonNone:
+		return "none"
+	case reasonVersion:
+		return "no common version"
+	case reasonCipher:
+		return "no common cipher, or blowfish with another keysize"
+	}
+	return fmt.Sprintf("reason %d", uint8(r))
+}
+
+const (
+	termsSize  = 22
+	innerSize  = 4 + 16
+	helloSize  = 4 + termsSize + 8 + innerSize
+	answerSize = 4 + termsSize + innerSize
+)
+
+func (h hello) append(b []byte) []byte {
+	b = append(b, h.minVersion, h.maxVersion, h.ciphers, byte(h.compression))
+	b = h.terms.append(b)
+	b = append(b, h.client[:]...)
+	return h.inner.append(b)
+}
+
+// parseHello takes what a caller with the right key sent. Bytes behind the known
+// ones are left to later versions.
+func parseHello(b []byte) (hello, error) {
+	if len(b) < helloSize {
+		return hello{}, errors.New("hello is too short")
+	}
+	h := hello{minVersion: b[0], maxVersion: b[1], ciphers: b[2], compression: compress.Set(b[3])}
+	h.terms = parseTerms(b[4:])
+	copy(h.client[:], b[4+termsSize:])
+	h.inner = parseInner(b[4+termsSize+8:])
+	return h, nil
+}
+
+func (a answer) append(b []byte) []byte {
+	b = append(b, byte(a.reason), a.version, byte(a.cipher), byte(a.compression))
+	b = a.terms.append(b)
+	return a.inner.append(b)
+}
+
+func parseAnswer(b []byte) (answer, error) {
+	if len(b) < answerSize {
+		return answer{}, errors.New("answer is too short")
+	}
+	return answer{
+		reason:      reason(b[0]),
+		version:     b[1],
+		cipher:      crypto.Cipher(b[2]),
+		compression: compress.Set(b[3]),
+		terms:       parseTerms(b[4:]),
+		inner:       parseInner(b[4+termsSize:]),
+	}, nil
+}
+
+func (t terms) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(t.keyBits))
+	b = binary.BigEndian.AppendUint16(b, uint16(t.maxFrame))
+	b = binary.BigEndian.AppendUint16(b, uint16(t.mtu))
+	b = binary.BigEndian.AppendUint32(b, uint32(t.keyTTL/time.Second))
+	b = binary.BigEndian.AppendUint32(b, uint32(t.keepalive/time.Second))
+	b = binary.BigEndian.AppendUint32(b, uint32(t.noAnswer))
+	return binary.BigEndian.AppendUint32(b, uint32(t.maxDelay/time.Second))
+}
+
+func parseTerms(b []byte) terms {
+	seconds := func(at int) time.Duration {
+		return time.Duration(binary.BigEndian.Uint32(b[at:])) * time.Second
+	}
+	return terms{
+		keyBits:   int(binary.BigEndian.Uint16(b)),
+		maxFrame:  int(binary.BigEndian.Uint16(b[2:])),
+		mtu:       int(binary.BigEndian.Uint16(b[4:])),
+		keyTTL:    seconds(6),
+		keepalive: seconds(10),
+		noAnswer:  int(binary.BigEndian.Uint32(b[14:])),
+		maxDelay:  seconds(18),
+	}
+}
+
+func (in inner) append(b []byte) []byte {
+	var v4 [4]byte
+	var v6 [16]byte
+	if in[0].IsValid() {
+		v4 = in[0].As4()
+	}
+	if in[1].IsValid() {
+		v6 = in[1].As16()
+	}
+	return append(append(b, v4[:]...), v6[:]...)
+}
+
+func parseInner(b []byte) (in inner) {
+	if v4 := netip.AddrFrom4([4]byte(b)); !v4.IsUnspecified() {
+		in[0] = v4
+	}
+	if v6 := netip.AddrFrom16([16]byte(b[4:])); !v6.IsUnspecified() {
+		in[1] = v6
+	}
+	return in
+}
+
+// innerOf sorts addresses by family.
+func innerOf(addrs []netip.Addr) (in inner) {
+	for _, a := range addrs {
+		if a.Is4() {
+			in[0] = a
+		} else {
+			in[1] = a
+		}
+	}
+	return in
+}
+
+// hello returns what this end says when it calls.
+func (t *Tunnel) hello() hello {
+	h := hello{
+		minVersion:  version,
+		maxVersion:  version,
+		compression: compress.All,
+		terms:       t.terms(),
+		client:      t.config.Client,
+		inner:       innerOf(t.config.Local),
+	}
+	for _, c := range t.config.Ciphers {
+		h.ciphers |= 1 << c
+	}
+	return h
+}
+
+func (t *Tunnel) terms() terms {
+	tune := t.tuning.Load()
+	return terms{
+		keyBits:   t.config.KeyBits,
+		maxFrame:  frame.MaxText,
+		mtu:       t.config.MTU,
+		keyTTL:    t.config.KeyTTL,
+		keepalive: tune.Keepalive,
+		noAnswer:  tune.NoAnswer,
+		maxDelay:  t.config.MaxDelay,
+	}
+}
+
+// choose is the server's answer to a hello: its own order of ciphers wins.
+func (t *Tunnel) choose(h hello) answer {
+	a := answer{version: version, compression: h.compression & compress.All, terms: t.terms(), inner: innerOf(t.config.Local)}
+	a.terms.keyTTL = min(t.config.KeyTTL, max(h.terms.keyTTL, time.Second))
+	if h.minVersion > version || h.maxVersion < version {
+		a.reason = reasonVersion
+		return a
+	}
+	for _, c := range t.config.Ciphers {
+		if h.ciphers&(1<<c) != 0 && (c != crypto.Blowfish || h.terms.keyBits == t.config.KeyBits) {
+			a.cipher = c
+			return a
+		}
+	}
+	a.reason = reasonCipher
+	return a
+}
+
+// check is the client's look at the answer: each choice must have been offered.
+func (h hello) check(a answer) error {
+	switch {
+	case a.reason != reasonNone:
+		return fmt.Errorf("server refuses: %v", a.reason)
+	case a.version < h.minVersion || a.version > h.maxVersion:
+		return fmt.Errorf("server chose version %d, which was not offered", a.version)
+	case a.cipher > 7 || h.ciphers&(1<<a.cipher) == 0:
+		return fmt.Errorf("server chose %v, which was not offered", a.cipher)
+	case a.cipher == crypto.Blowfish && a.terms.keyBits != h.terms.keyBits:
+		return fmt.Errorf("server chose a key of %d bits, which was not offered", a.terms.keyBits)
+	case a.compression&^h.compression != 0:
+		return errors.New("server chose a compression that was not offered")
+	case a.terms.keyTTL < time.Second || a.terms.keyTTL > h.terms.keyTTL:
+		return fmt.Errorf("server chose a keyttl of %v, more than was offered", a.terms.keyTTL)
+	}
+	return nil
+}

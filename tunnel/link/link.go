@@ -1,0 +1,143 @@
+// Package link opens the byte stream to the peer: it dials and listens on TCP.
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Options are what the sockets of a link are given. The zero value is usable.
+type Options struct {
+	// TOS is the type of service byte of outgoing packets (RFC 1349, RFC 2474), 0
+	// leaves it to the kernel.
+	TOS int
+	// Priority is the socket's priority for the host's queueing disciplines, 0 to
+	// 6.
+	Priority int
+	// UserTimeout is how long sent data may stay unacknowledged before the
+	// connection is given up (RFC 5482); 0 leaves it to the kernel.
+	UserTimeout time.Duration
+}
+
+// The bits of the configuration keyword ipopts.
+const (
+	reliability = 1 << iota
+	throughput
+	lowDelay
+	priority
+)
+
+// SetIPOpts sets TOS and Priority from the sum of the configuration keyword
+// ipopts: 1 reliability, 2 throughput, 4 low delay, 8 priority.
+func (o *Options) SetIPOpts(sum int) {
+	for bit, tos := range map[int]int{reliability: 0x04, throughput: 0x08, lowDelay: 0x10} {
+		if sum&bit != 0 {
+			o.TOS |= tos
+		}
+	}
+	if sum&priority != 0 {
+		o.Priority = 6 // the highest that needs no privilege
+	}
+}
+
+// Dialer opens connections to a server.
+type Dialer struct {
+	Options
+	// Address is host:port; the host may be a name, which is looked up at every
+	// dial, and all its addresses are tried.
+	Address string
+	// Local is the address to connect from; the zero value leaves both address
+	// and port to the kernel, a port of 0 leaves the port.
+	Local netip.AddrPort
+	// Before is called with each server address before it is tried; an error
+	// gives this address up.
+	Before func(netip.Addr) error
+	// Log gets a warning, once, when Local is no address of this host.
+	Log *slog.Logger
+
+	told sync.Once
+}
+
+// Dial connects once. The caller closes the connection.
+func (d *Dialer) Dial(ctx context.Context) (net.Conn, error) {
+	local := d.Local
+	if a := local.Addr(); a.IsValid() && !a.IsUnspecified() && !ours(a) {
+		// Behind NAT the file may name an address that only the NAT has.
+		d.told.Do(func() {
+			d.Log.Warn("local address is not one of this host, using any", "address", a)
+		})
+		local = netip.AddrPortFrom(netip.Addr{}, local.Port())
+	}
+	return d.dial(ctx, local)
+}
+
+// ours reports whether this host has the address. Where the host does not tell,
+// the dial will.
+func ours(a netip.Addr) bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(addrs, func(have net.Addr) bool {
+		p, err := netip.ParsePrefix(have.String())
+		return err == nil && p.Addr() == a
+	})
+}
+
+func (d *Dialer) dial(ctx context.Context, local netip.AddrPort) (net.Conn, error) {
+	nd := net.Dialer{KeepAlive: -1, ControlContext: d.control}
+	if local.Addr().IsValid() || local.Port() != 0 {
+		nd.LocalAddr = net.TCPAddrFromAddrPort(local)
+	}
+	return nd.DialContext(ctx, "tcp", d.Address)
+}
+
+func (d *Dialer) control(_ context.Context, _, address string, c syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	if d.Before != nil {
+		if err := d.Before(to.Addr().Unmap()); err != nil {
+			return err
+		}
+	}
+	if err := reuseAddress(c, d.Local.Port() != 0); err != nil {
+		return err
+	}
+	return d.set(c, to.Addr().Is6())
+}
+
+// Listen opens the listening socket. An empty host listens on every address,
+// IPv4 and IPv6.
+func Listen(ctx context.Context, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // its subflows would escape the address filter
+	lc.KeepAlive = -1
+	l, err := lc.Listen(ctx, "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("port in use: %w", err)
+	}
+	return l, err
+}
+
+// Accepted gives an accepted connection the options.
+func (o Options) Accepted(conn net.Conn) error {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return fmt.Errorf("accepted connection is %T, not TCP", conn)
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return o.set(raw, tcp.LocalAddr().(*net.TCPAddr).IP.To4() == nil)
+}

@@ -1,0 +1,172 @@
+package tunnel
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"vpnd/compress"
+	"vpnd/crypto"
+	"vpnd/tunnel/frame"
+)
+
+// receiver is the receiving half of a session.
+type receiver struct {
+	*session
+	frames   *frame.Reader
+	opener   *crypto.Opener
+	decoder  *compress.Decoder
+	delay    delay
+	resets   uint32 // RESET frames sent
+	unproven bool   // the peer's new generation has not sent its CONFIRM
+}
+
+func (r *receiver) init(s *session, opener *crypto.Opener, common compress.Set) {
+	r.session, r.opener = s, opener
+	r.frames = frame.NewReader(s.conn, frame.MaxText)
+	r.decoder = compress.NewDecoder(common)
+	r.delay = delay{limit: s.t.config.MaxDelay}
+	r.unproven = !s.client
+}
+
+// run takes frames until the session ends.
+func (r *receiver) run() error {
+	defer r.decoder.Release()
+	for {
+		if err := r.next(); err != nil {
+			return err
+		}
+	}
+}
+
+// next takes one frame. What it does not accept ends the session.
+func (r *receiver) next() error {
+	header, body, err := r.frames.Next()
+	if err != nil {
+		return lineError(err)
+	}
+	size := len(header) + len(body)
+	text, err := r.opener.Open(header, body)
+	if err != nil {
+		return protocolError("frame: %w", err)
+	}
+	r.heard.Store(int64(r.t.config.Now()))
+	r.bytesIn.Add(uint64(size))
+	r.t.count.wireBytesIn.Add(uint64(size))
+	return r.frame(text[0], text[1:])
+}
+
+func (r *receiver) frame(kind uint8, payload []byte) error {
+	if r.unproven && kind != frameConfirm {
+		return protocolError("frame of type %d before the new keys are confirmed", kind)
+	}
+	if want, ok := payloadSize(kind); ok && len(payload) != want {
+		return protocolError("frame of type %d with %d bytes", kind, len(payload))
+	}
+	switch kind {
+	case frameBatch:
+		return r.batch(payload)
+	case framePing:
+		r.post(message{kind: framePong, payload: append([]byte(nil), payload...)})
+		return nil
+	case framePong:
+		return r.pong(payload)
+	case frameTime:
+		return r.delay.stamp(time.Duration(binary.BigEndian.Uint64(payload)), r.t.config.Now())
+	case frameRatchet:
+		return r.ratchet(payload[0])
+	case frameRekey1:
+		return r.keys.answer(payload)
+	case frameRekey2:
+		return r.keys.finish(payload)
+	case frameConfirm:
+		return r.confirm()
+	case frameReset:
+		r.post(message{kind: askReset})
+		return nil
+	case frameClose:
+		return &closeError{reason: closeReason(payload[0]), peer: true}
+	}
+	return protocolError("frame of unknown type %d", kind)
+}
+
+// payloadSize returns the length of the payloads that have a fixed one.
+func payloadSize(kind uint8) (int, bool) {
+	switch kind {
+	case framePing, framePong, frameTime:
+		return stampSize, true
+	case frameRatchet, frameClose:
+		return 1, true
+	case frameRekey1, frameRekey2:
+		return crypto.RekeySize, true
+	case frameConfirm:
+		return 0, true
+	case frameReset:
+		return resetSize, true
+	}
+	return 0, false
+}
+
+// batch expands packets and gives them to the device.
+func (r *receiver) batch(payload []byte) error {
+	late, err := r.delay.late(r.t.config.Now)
+	if err != nil {
+		return err
+	}
+	if len(payload) == 0 {
+		return protocolError("empty batch")
+	}
+	block, err := r.decoder.Decode(payload)
+	if errors.Is(err, compress.ErrHistory) {
+		r.resets++
+		r.post(message{kind: frameReset, payload: binary.BigEndian.AppendUint32(nil, r.resets)})
+		return nil
+	}
+	if err != nil {
+		return protocolError("batch: %w", err)
+	}
+	r.t.count.packedIn.Add(uint64(len(payload)))
+	r.t.count.plainIn.Add(uint64(len(block)))
+	if late {
+		r.t.out.discard(block)
+	} else {
+		r.t.out.deliver(block, r.clamp)
+	}
+	return nil
+}
+
+func (r *receiver) pong(payload []byte) error {
+	// A stamp that is not ours does no harm but to this figure.
+	if rtt := int64(r.t.config.Now()) - int64(binary.BigEndian.Uint64(payload)); rtt >= 0 {
+		r.rtt.Store(rtt)
+	}
+	return nil
+}
+
+// ratchet moves to the keys that the peer seals with from now on.
+func (r *receiver) ratchet(to byte) error {
+	switch to {
+	case nextEpoch:
+		if err := r.opener.Ratchet(); err != nil {
+			return protocolError("ratchet: %w", err)
+		}
+		return nil
+	case nextGeneration:
+		next := r.keys.take()
+		if next == nil {
+			return protocolError("new generation without a rekey")
+		}
+		r.opener, r.unproven = next, !r.client
+		return nil
+	}
+	return protocolError("ratchet to %d", to)
+}
+
+// confirm takes a client's proof that it has the keys.
+func (r *receiver) confirm() error {
+	if !r.unproven {
+		return protocolError("confirmation of keys that are in use")
+	}
+	r.unproven = false
+	return r.keys.confirmed()
+}

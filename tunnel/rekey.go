@@ -1,0 +1,141 @@
+package tunnel
+
+import (
+	"sync"
+	"time"
+
+	"vpnd/crypto"
+)
+
+// rekeying makes a session's next generation of keys. Only the client starts:
+//
+//	client  REKEY1 ->
+//	                   <- REKEY2          server holds both new keys ready
+//	        RATCHET -> CONFIRM ->         client seals with the new key
+//	                   <- RATCHET         server seals with the new key
+//
+// REKEY1, REKEY2 and RATCHET are sealed with the old generation, CONFIRM is the
+// first frame of the new one. Packets flow all the time.
+type rekeying struct {
+	*session
+	mu      sync.Mutex
+	current *crypto.Generation
+	pending *crypto.Rekey      // client: REKEY1 is sent
+	next    *crypto.Generation // server: REKEY2 is sent
+	opener  *crypto.Opener     // for the peer's RATCHET
+	sealer  *crypto.Sealer     // server: until the client's CONFIRM
+	since   time.Duration      // clock when the current generation was made
+}
+
+func (k *rekeying) init(s *session, g *crypto.Generation) {
+	k.session, k.current, k.since = s, g, s.t.config.Now()
+}
+
+// check starts a rekey when it is time, on a client, and on both ends finds keys
+// that are too old.
+func (k *rekeying) check(now time.Duration) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	age := now - k.since
+	if age >= 2*k.keyTTL {
+		return errKeyAge
+	}
+	if !k.client || k.pending != nil || age < k.keyTTL {
+		return nil
+	}
+	rekey, m1, err := k.current.Rekey(k.t.config.Random)
+	if err != nil {
+		return err
+	}
+	if k.post(message{kind: frameRekey1, payload: m1}) {
+		k.pending = rekey
+	}
+	return nil
+}
+
+// due returns how long check has nothing to do.
+func (k *rekeying) due(now time.Duration) time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	age := now - k.since
+	if k.client && k.pending == nil && age < k.keyTTL {
+		return k.keyTTL - age
+	}
+	return 2*k.keyTTL - age
+}
+
+// answer is the server's part.
+func (k *rekeying) answer(m1 []byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.client || k.next != nil {
+		return protocolError("rekey out of turn")
+	}
+	m2, next, err := k.current.AnswerRekey(k.t.config.Random, m1)
+	if err != nil {
+		return protocolError("rekey: %w", err)
+	}
+	if k.sealer, k.opener, err = next.Keys(k.suite); err != nil {
+		return err
+	}
+	k.next = next
+	if !k.post(message{kind: frameRekey2, payload: m2}) {
+		return errStuck
+	}
+	return nil
+}
+
+// finish is the client's part when REKEY2 has come.
+func (k *rekeying) finish(m2 []byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.pending == nil {
+		return protocolError("answer to no rekey")
+	}
+	next, err := k.pending.Finish(m2)
+	if err != nil {
+		return protocolError("rekey: %w", err)
+	}
+	sealer, opener, err := next.Keys(k.suite)
+	if err != nil {
+		return err
+	}
+	k.pending, k.opener = nil, opener
+	k.replace(next)
+	if !k.post(message{kind: askGeneration, next: sealer}) {
+		return errStuck
+	}
+	return nil
+}
+
+// take returns the keys of the peer's new generation, nil when there is none.
+func (k *rekeying) take() *crypto.Opener {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	o := k.opener
+	k.opener = nil
+	return o
+}
+
+// confirmed is the server's part when the client has proved the new keys. The
+// CONFIRM of the first generation finds nothing to do.
+func (k *rekeying) confirmed() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.next == nil {
+		return nil
+	}
+	sealer := k.sealer
+	k.replace(k.next)
+	k.next, k.sealer = nil, nil
+	if !k.post(message{kind: askGeneration, next: sealer}) {
+		return errStuck
+	}
+	return nil
+}
+
+func (k *rekeying) replace(next *crypto.Generation) {
+	k.current.Forget()
+	k.current, k.since = next, k.t.config.Now()
+	k.rekeys.Add(1)
+}

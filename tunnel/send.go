@@ -1,0 +1,249 @@
+package tunnel
+
+import (
+	"encoding/binary"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"vpnd/compress"
+	"vpnd/crypto"
+	"vpnd/tunnel/frame"
+)
+
+// writeSize is how many bytes of frames are collected for one write while
+// packets are waiting.
+const writeSize = 64 << 10
+
+// sender is the sending half of a session.
+type sender struct {
+	*session
+	sealer  *crypto.Sealer
+	common  compress.Set
+	encoder *compress.Encoder
+	policy  string // of encoder
+	block   []byte // packets of one batch
+	out     []byte // sealed frames
+	start   int    // of the frame under construction in out
+	packets int    // in out
+	timed   time.Duration
+	last    atomic.Int64 // clock at the last batch, ns
+	broken  bool         // a write failed: what the peer got may end in mid-frame
+}
+
+func (w *sender) init(s *session, sealer *crypto.Sealer, common compress.Set) {
+	w.session, w.sealer, w.common = s, sealer, common
+	w.last.Store(int64(s.t.config.Now()))
+}
+
+// run sends what is waiting until the session ends. Messages go ahead of
+// packets, and all that waits when the line is free leaves in one write.
+func (w *sender) run() error {
+	if w.client {
+		// The first frame proves that this end has the keys of the handshake.
+		if err := w.frame(frameConfirm, nil); err != nil {
+			return err
+		}
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	for {
+		var err error
+		select {
+		case <-w.ctx.Done():
+			return nil
+		case m := <-w.control:
+			err = w.message(m)
+		case <-w.queue.Ready():
+			err = w.batches()
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+}
+
+// batches sends waiting packets, until there are none or a write is full.
+func (w *sender) batches() error {
+	tune := w.t.tuning.Load()
+	if err := w.choose(tune.Compress); err != nil {
+		return err
+	}
+	most := min(max(tune.SendBuf, w.maxPacket), w.peer.maxFrame-batchOverhead, compress.MaxBlock)
+	for len(w.out) < writeSize {
+		if err := w.messages(); err != nil {
+			return err
+		}
+		var n int
+		if w.block, n = w.queue.Pop(w.block[:0], most); n == 0 {
+			return nil
+		}
+		if err := w.time(); err != nil {
+			return err
+		}
+		w.begin(frameBatch)
+		before := len(w.out)
+		w.out = w.encoder.Append(w.out, w.block)
+		w.t.count.plainOut.Add(uint64(len(w.block)))
+		w.t.count.packedOut.Add(uint64(len(w.out) - before))
+		w.packets += n
+		if err := w.finish(); err != nil {
+			return err
+		}
+		w.last.Store(int64(w.t.config.Now()))
+	}
+	return nil
+}
+
+// choose makes the encoder for a policy when it is not the present one.
+func (w *sender) choose(policy string) error {
+	if w.encoder != nil && w.policy == policy {
+		return nil
+	}
+	if w.encoder != nil {
+		w.encoder.Release()
+	}
+	e, err := compress.NewEncoder(policy, w.common)
+	w.encoder, w.policy = e, policy
+	return err
+}
+
+// messages sends the messages that wait.
+func (w *sender) messages() error {
+	for {
+		select {
+		case m := <-w.control:
+			if err := w.message(m); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+func (w *sender) message(m message) error {
+	switch m.kind {
+	case askRelease:
+		if w.encoder != nil {
+			w.encoder.Release()
+		}
+		if w.block = nil; len(w.out) == 0 {
+			w.out = nil
+		}
+		return nil
+	case askReset:
+		if w.encoder != nil {
+			w.encoder.Reset()
+		}
+		return nil
+	case askGeneration:
+		return w.generation(m.next)
+	}
+	return w.frame(m.kind, m.payload)
+}
+
+// generation moves to the keys of a rekey.
+func (w *sender) generation(next *crypto.Sealer) error {
+	if err := w.frame(frameRatchet, []byte{nextGeneration}); err != nil {
+		return err
+	}
+	w.sealer = next
+	w.epoch.Store(next.Epoch())
+	if w.client {
+		return w.frame(frameConfirm, nil)
+	}
+	return nil
+}
+
+// time sends the clock ahead of packets, if the peer checks for delays and has
+// not had it for a while.
+func (w *sender) time() error {
+	if w.peer.maxDelay == 0 {
+		return nil
+	}
+	now := w.t.config.Now()
+	if w.timed != 0 && now-w.timed < timeInterval {
+		return nil
+	}
+	w.timed = now
+	return w.frame(frameTime, appendStamp(nil, now))
+}
+
+func (w *sender) frame(kind uint8, payload []byte) error {
+	w.begin(kind)
+	w.out = append(w.out, payload...)
+	return w.finish()
+}
+
+// begin starts a frame in out; its payload is appended by the caller.
+func (w *sender) begin(kind uint8) {
+	w.start = len(w.out)
+	w.out = append(w.out, 0, 0, kind) // the header comes with seal
+}
+
+// finish seals the frame, and moves to the next epoch when this one has carried
+// enough.
+func (w *sender) finish() error {
+	if err := w.seal(); err != nil || !w.sealer.Due() {
+		return err
+	}
+	w.begin(frameRatchet)
+	w.out = append(w.out, nextEpoch)
+	if err := w.seal(); err != nil {
+		return err
+	}
+	w.ratchets.Add(1)
+	err := w.sealer.Ratchet()
+	w.epoch.Store(w.sealer.Epoch())
+	return err
+}
+
+func (w *sender) seal() error {
+	w.out = slices.Grow(w.out, crypto.TagSize)
+	f := w.out[w.start:]
+	frame.PutHeader(f, len(f)-frame.HeaderSize)
+	sealed, err := w.sealer.Seal(f, frame.HeaderSize)
+	w.out = w.out[:w.start+len(sealed)]
+	return err
+}
+
+// flush writes the frames that were made.
+func (w *sender) flush() error {
+	if len(w.out) == 0 {
+		return nil
+	}
+	_, err := w.conn.Write(w.out)
+	c := &w.t.count
+	if err != nil {
+		w.broken = true
+		c.dropOut(outLinkLost, w.packets)
+		err = lineError(err)
+	} else {
+		c.wireOut.Add(uint64(w.packets))
+		c.wireBytesOut.Add(uint64(len(w.out)))
+		w.bytesOut.Add(uint64(len(w.out)))
+	}
+	w.out, w.packets = w.out[:0], 0
+	return err
+}
+
+// goodbye sends CLOSE, after run has ended.
+func (w *sender) goodbye(reason closeReason) {
+	if w.frame(frameClose, []byte{byte(reason)}) == nil {
+		w.flush()
+	}
+}
+
+// idleSince returns how long no packet was sent.
+func (w *sender) idleSince(now time.Duration) time.Duration {
+	return now - time.Duration(w.last.Load())
+}
+
+func appendStamp(b []byte, now time.Duration) []byte {
+	return binary.BigEndian.AppendUint64(b, uint64(now))
+}

@@ -1,0 +1,290 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vpnd/compress"
+	"vpnd/crypto"
+	"vpnd/tunnel/frame"
+	"vpnd/tunnel/queue"
+)
+
+// Frame types: the first byte of a frame's plaintext.
+const (
+	frameBatch   = 1  // compressed packets
+	framePing    = 2  // 8 bytes, which come back in a PONG
+	framePong    = 3  // the same 8 bytes
+	frameTime    = 4  // the sender's clock, nanoseconds, 8 bytes
+	frameRatchet = 5  // what the next frame is sealed with: nextEpoch or nextGeneration
+	frameRekey1  = 6  // crypto.RekeySize bytes
+	frameRekey2  = 7  // crypto.RekeySize bytes
+	frameConfirm = 8  // empty; the first frame of each generation of a client
+	frameReset   = 9  // number 4: the receiver lost the compression history
+	frameClose   = 10 // closeReason 1
+
+	// These never leave this process: they ask the sender for something.
+	askRelease    = 0x80 // give memory back: no packets for a while
+	askReset      = 0x81 // the peer lost the compression history
+	askGeneration = 0x82 // seal with message.next from now on
+)
+
+// Payload of a RATCHET.
+const (
+	nextEpoch      = 0
+	nextGeneration = 1
+)
+
+const (
+	stampSize = 8
+	resetSize = 4
+	// closeTimeout bounds the good-bye on a connection that may be dead.
+	closeTimeout = 500 * time.Millisecond
+	// batchOverhead is the type and the compression byte in front of packets.
+	batchOverhead = 2
+	// controlRoom is how many messages may wait for the sender. A peer that asks
+	// faster than it reads gets no answer.
+	controlRoom = 32
+	// idleRelease is the silence after which compression gives its memory back.
+	idleRelease = 30 * time.Second
+)
+
+// message asks the sending goroutine to send a frame, or for something else.
+type message struct {
+	kind    uint8
+	payload []byte
+	next    *crypto.Sealer // of askGeneration
+}
+
+// session is one authenticated connection: a goroutine that sends, one that
+// receives and one that watches the time. Each direction's keys, compression and
+// scratch memory belong to its goroutine.
+type session struct {
+	t         *Tunnel
+	conn      net.Conn
+	client    bool
+	suite     crypto.Suite
+	peer      terms
+	keyTTL    time.Duration
+	maxPacket int // bytes of the longest packet that the peer takes
+	clamp     int // MTU to which SYNs are clamped; 0: not
+	log       *slog.Logger
+	about     Link // what does not change
+	queue     *queue.Queue
+	control   chan message
+	end       context.CancelCauseFunc
+	ctx       context.Context
+
+	send    sender
+	receive receiver
+	keys    rekeying
+
+	heard    atomic.Int64 // clock at the last authentic frame, ns
+	rtt      atomic.Int64 // ns
+	epoch    atomic.Uint64
+	ratchets atomic.Uint64
+	rekeys   atomic.Uint64
+	bytesIn  atomic.Uint64
+	bytesOut atomic.Uint64
+}
+
+// greeting is what a finished handshake hands over.
+type greeting struct {
+	conn   net.Conn
+	answer answer // the server's, on both ends
+	peer   terms
+	inner  inner // the peer's
+	keys   *crypto.Generation
+	keyID  crypto.KeyID
+	caller crypto.ClientID // on a server
+}
+
+func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*session, error) {
+	s := &session{
+		t:         t,
+		conn:      g.conn,
+		client:    client,
+		suite:     crypto.Suite{Cipher: g.answer.cipher, KeyBits: g.answer.terms.keyBits},
+		peer:      g.peer,
+		keyTTL:    g.answer.terms.keyTTL,
+		maxPacket: min(t.config.MTU, g.peer.maxFrame-batchOverhead, compress.MaxBlock),
+		log:       t.config.Log.With("peer", g.conn.RemoteAddr().String()),
+		queue:     queue.New(t.pool, queueBytes),
+		control:   make(chan message, controlRoom),
+	}
+	s.ctx, s.end = context.WithCancelCause(ctx)
+	if mtu := min(t.config.MTU, g.peer.mtu); mtu < defaultMTU {
+		s.clamp = mtu
+	}
+	sealer, opener, err := g.keys.Keys(s.suite)
+	if err != nil {
+		return nil, err
+	}
+	s.keys.init(s, g.keys)
+	s.send.init(s, sealer, g.answer.compression)
+	s.receive.init(s, opener, g.answer.compression)
+	s.heard.Store(int64(t.config.Now()))
+	s.about = Link{
+		Peer:        g.conn.RemoteAddr().String(),
+		Transport:   g.conn.RemoteAddr().Network(),
+		Cipher:      s.suite.Cipher.String(),
+		KeyID:       g.keyID.String(),
+		Established: time.Now(),
+	}
+	if !client {
+		s.about.Client = g.caller.String()
+	}
+	s.compare(g)
+	return s, nil
+}
+
+// defaultMTU is Ethernet's: what is not smaller needs no clamp.
+const defaultMTU = 1500
+
+// compare warns of settings that work against each other.
+func (s *session) compare(g greeting) {
+	if g.peer.mtu != s.t.config.MTU {
+		s.log.Warn("mtu differs", "here", s.t.config.MTU, "there", g.peer.mtu)
+	}
+	for _, want := range s.t.config.Remote {
+		have := g.inner[0]
+		if want.Is6() {
+			have = g.inner[1]
+		}
+		if have != want {
+			s.log.Warn("remote is not the peer's local address", "remote", want, "local there", have)
+		}
+	}
+}
+
+// run carries packets until the session ends, and returns why. It closes the
+// connection.
+func (s *session) run() error {
+	var parts sync.WaitGroup
+	for _, part := range []func() error{s.send.run, s.receive.run, s.supervise} {
+		parts.Go(func() { s.end(part()) })
+	}
+	<-s.ctx.Done()
+	s.t.detach(s, context.Cause(s.ctx))
+	s.conn.SetReadDeadline(time.Unix(1, 0))
+	s.conn.SetWriteDeadline(time.Now().Add(closeTimeout))
+	parts.Wait()
+	s.t.count.dropOut(outLinkLost, s.queue.Close())
+	cause := context.Cause(s.ctx)
+	s.hangUp(cause)
+	s.t.count.dropOut(outLinkLost, s.send.packets)
+	return cause
+}
+
+// hangUp says good-bye and closes the connection.
+func (s *session) hangUp(cause error) {
+	reason := closeShutdown
+	var c *closeError
+	if errors.As(cause, &c) {
+		reason = c.reason
+	}
+	if dead := s.send.broken || errors.Is(cause, ErrNoAnswer) || errors.Is(cause, errLine) || c != nil && c.peer; !dead {
+		s.send.goodbye(reason)
+	}
+	s.hangUpConn(c != nil && c.peer)
+}
+
+// hangUpConn closes the connection so that the client's port is free at once:
+// the end that closes first keeps the port for a minute (TIME-WAIT, RFC 9293), so
+// a client waits for the server to do it, or else resets.
+func (s *session) hangUpConn(peerClosed bool) {
+	tcp, ok := s.conn.(interface{ SetLinger(int) error })
+	if s.client && ok {
+		if !peerClosed {
+			s.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+			io.Copy(io.Discard, s.conn)
+		}
+		tcp.SetLinger(0)
+	}
+	s.conn.Close()
+}
+
+// post hands a message to the sender. It never waits; it reports whether there
+// was room.
+func (s *session) post(m message) bool {
+	select {
+	case s.control <- m:
+		return true
+	default:
+		return false
+	}
+}
+
+// supervise watches the time: silence, age of the keys, idleness.
+func (s *session) supervise() error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	s.post(message{kind: framePing, payload: s.stamp()}) // measures the round trip
+	var pings int                                        // since the peer was heard
+	var asked int64                                      // s.heard at that time
+	released := false
+	for {
+		select {
+		case <-s.ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		tune := s.t.tuning.Load()
+		now, heard := s.t.config.Now(), s.heard.Load()
+		if heard != asked {
+			asked, pings = heard, 0
+		}
+		idle := now - time.Duration(heard)
+		switch due := int(idle / tune.Keepalive); {
+		case due > tune.NoAnswer:
+			return fmt.Errorf("%w for %v", ErrNoAnswer, idle.Round(time.Millisecond))
+		case due > pings:
+			pings = due
+			s.post(message{kind: framePing, payload: s.stamp()})
+		}
+		if err := s.keys.check(now); err != nil {
+			return err
+		}
+		if quiet := s.send.idleSince(now) > idleRelease; !quiet {
+			released = false
+		} else if !released {
+			released = s.post(message{kind: askRelease})
+		}
+		// A second at most: timers stop while the host is suspended, the clock does
+		// not.
+		next := time.Duration(heard) + time.Duration(pings+1)*tune.Keepalive - now
+		timer.Reset(max(time.Millisecond, min(time.Second, next, s.keys.due(now))))
+	}
+}
+
+// stamp is the clock as the payload of a PING or TIME.
+func (s *session) stamp() []byte { return appendStamp(nil, s.t.config.Now()) }
+
+func (s *session) snapshot() Link {
+	l := s.about
+	l.Epoch, l.Ratchets, l.Rekeys = s.epoch.Load(), s.ratchets.Load(), s.rekeys.Load()
+	l.LastPacket = time.Now().Add(time.Duration(s.heard.Load()) - s.t.config.Now())
+	l.RoundTrip = time.Duration(s.rtt.Load())
+	l.BytesIn, l.BytesOut = s.bytesIn.Load(), s.bytesOut.Load()
+	return l
+}
+
+// errLine says that the connection broke without a CLOSE.
+var errLine = errors.New("connection lost")
+
+func lineError(err error) error {
+	switch {
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: closed by the other end or on the way", errLine)
+	case errors.Is(err, frame.ErrLength):
+		return protocolError("%w", err)
+	}
+	return fmt.Errorf("%w: %w", errLine, err)
+}

@@ -1,0 +1,295 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"vpnd/compress"
+	"vpnd/crypto"
+	"vpnd/tunnel/queue"
+)
+
+// Device is the TUN device: packets of the host come out of Read, and Write
+// gives packets to the host. golang.zx2c4.com/wireguard/tun has the contract of
+// the methods.
+type Device interface {
+	Read(bufs [][]byte, sizes []int, offset int) (n int, err error)
+	Write(bufs [][]byte, offset int) (int, error)
+	BatchSize() int
+	// Close makes Read and Write return os.ErrClosed.
+	Close() error
+}
+
+// Dial opens one connection to a server.
+type Dial func(ctx context.Context) (net.Conn, error)
+
+// Config is what a tunnel needs. Either Listener or Servers is set.
+type Config struct {
+	Device Device // closed by Run
+	// MTU of the device in bytes: longer packets are dropped.
+	MTU int
+	// Local are this end's inner addresses; they are only compared with what the
+	// peer expects.
+	Local, Remote []netip.Addr
+
+	// Listener makes this end the server. Run closes it.
+	Listener net.Listener
+	// Admit reports whether a caller's address may connect; nil admits everybody.
+	Admit func(netip.AddrPort) bool
+	// Accepted prepares an accepted connection; nil does nothing.
+	Accepted func(net.Conn) error
+
+	// Servers makes this end the client. They are tried in order.
+	Servers []Dial
+	// FixedPort says that all dials use one local port, so that there can be one at
+	// a time only.
+	FixedPort bool
+	// Client tells this client apart from others with the same key.
+	Client crypto.ClientID
+
+	Keys     []*crypto.Key // the first is for calling, all are accepted
+	Random   io.Reader
+	Ciphers  []crypto.Cipher // in order of preference
+	KeyBits  int             // of a Blowfish key
+	KeyTTL   time.Duration   // a session key's age when it is replaced
+	MaxDelay time.Duration   // 0: not checked
+
+	Tuning Tuning
+	Log    *slog.Logger
+	// Up and Down are called when a link is established and when it has ended, in
+	// that order; they must not block.
+	Up   func(Link)
+	Down func(Link, error)
+	// Now is a clock that goes on while the host is suspended; nil takes the
+	// host's.
+	Now func() time.Duration
+}
+
+// Tuning is what can be changed while a tunnel runs.
+type Tuning struct {
+	Keepalive time.Duration // silence after which the peer is asked
+	NoAnswer  int           // unanswered questions that end the link
+	Retry     time.Duration // longest wait between dials
+	Compress  string        // policy of compress.NewEncoder
+	SendBuf   int           // most bytes of packets in a frame
+}
+
+// queueBytes bounds what waits for a link.
+const queueBytes = 2 << 20
+
+// Tunnel carries packets between one TUN device and its peer.
+type Tunnel struct {
+	config Config
+	tuning atomic.Pointer[Tuning]
+	pool   *queue.Pool
+	out    *deliverer
+	redial chan struct{}
+	count  counters
+	limit  logLimit
+	link   atomic.Pointer[session] // where packets of the device go; nil: nowhere
+
+	mu     sync.Mutex
+	since  time.Time // of the state
+	reason string    // of no link
+}
+
+// New checks the configuration and returns a tunnel that Run starts.
+func New(c Config) (*Tunnel, error) {
+	switch {
+	case (c.Listener == nil) == (len(c.Servers) == 0):
+		return nil, errors.New("either a listener or servers")
+	case len(c.Keys) == 0:
+		return nil, errors.New("no key")
+	case len(c.Ciphers) == 0:
+		return nil, errors.New("no cipher")
+	}
+	if _, err := compress.NewEncoder(c.Tuning.Compress, compress.All); err != nil {
+		return nil, err
+	}
+	if c.Now == nil {
+		c.Now = bootTime
+	}
+	t := &Tunnel{
+		config: c,
+		pool:   queue.NewPool(c.MTU),
+		redial: make(chan struct{}, 1),
+		since:  time.Now(),
+	}
+	t.out = newDeliverer(c.Device, &t.count)
+	t.tuning.Store(&c.Tuning)
+	return t, nil
+}
+
+// Tune changes the tuning; links that are up follow at once.
+func (t *Tunnel) Tune(tune Tuning) { t.tuning.Store(&tune) }
+
+// Redial makes a client drop its link, or its wait, and dial now.
+func (t *Tunnel) Redial() {
+	select {
+	case t.redial <- struct{}{}:
+	default:
+	}
+}
+
+// Run carries packets until ctx ends, then closes the link with a reason, and
+// the device. It returns nil then, and an error when the device or the listener
+// fails.
+func (t *Tunnel) Run(ctx context.Context) error {
+	parent := ctx
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
+	defer context.AfterFunc(parent, func() { cancel(errShutdown) })()
+	var reader sync.WaitGroup
+	reader.Go(func() { cancel(t.readDevice()) })
+	var err error
+	if t.config.Listener != nil {
+		err = t.serve(ctx)
+	} else {
+		err = t.call(ctx)
+	}
+	if cause := context.Cause(ctx); err == nil && errors.Is(cause, errDevice) {
+		err = cause
+	}
+	if cerr := t.config.Device.Close(); err == nil && cerr != nil {
+		err = fmt.Errorf("close device: %w", cerr)
+	}
+	reader.Wait()
+	cancel(nil)
+	return err
+}
+
+// Stats returns the state and the counters.
+func (t *Tunnel) Stats() Stats {
+	st := t.count.snapshot()
+	t.mu.Lock()
+	st.Since, st.Reason = t.since, t.reason
+	t.mu.Unlock()
+	st.State = "down"
+	if s := t.link.Load(); s != nil {
+		st.State, st.Waiting = "up", s.queue.Len()
+		l := s.snapshot()
+		st.Link = &l
+	}
+	return st
+}
+
+// errDevice says that the TUN device is gone or broken.
+var errDevice = errors.New("tun device failed")
+
+// maxReadErrors is how many reads in a row may fail. One bad packet is not the
+// end of a device; nothing but errors is.
+const maxReadErrors = 100
+
+// readDevice gives the host's packets to the link, for the life of the tunnel.
+func (t *Tunnel) readDevice() error {
+	n := t.config.Device.BatchSize()
+	packets, bufs, sizes := make([]*queue.Buffer, n), make([][]byte, n), make([]int, n)
+	for failed := 0; ; {
+		t.pool.Get(packets)
+		for i, p := range packets {
+			bufs[i] = p.Bytes
+		}
+		k, err := t.config.Device.Read(bufs, sizes, 0)
+		for i := range k {
+			packets[i].N = sizes[i]
+		}
+		t.forward(packets[:k])
+		if err == nil {
+			failed = 0
+			continue
+		}
+		if failed++; errors.Is(err, os.ErrClosed) || failed == maxReadErrors {
+			return fmt.Errorf("%w: %w", errDevice, err)
+		}
+		t.count.insideIn.Add(1)
+		t.count.dropOut(outRead, 1)
+	}
+}
+
+// forward puts packets on the link's queue. Those that it takes become nil.
+func (t *Tunnel) forward(packets []*queue.Buffer) {
+	t.count.insideIn.Add(uint64(len(packets)))
+	s := t.link.Load()
+	good := 0
+	for i, p := range packets {
+		t.count.insideBytesIn.Add(uint64(p.N))
+		n, ok := packetLen(p.Packet())
+		switch {
+		case !ok || n != p.N:
+			t.count.dropOut(outMalformed, 1)
+		case s == nil:
+			t.count.dropOut(outNoLink, 1)
+		case n > s.maxPacket:
+			t.count.dropOut(outTooLong, 1)
+		default:
+			if s.clamp > 0 {
+				clampMSS(p.Packet(), s.clamp)
+			}
+			packets[good], packets[i] = packets[i], packets[good]
+			good++
+		}
+	}
+	if good == 0 {
+		return
+	}
+	if taken := s.queue.Push(packets[:good]); taken < good {
+		why := outQueueFull
+		if t.link.Load() != s {
+			why = outLinkLost
+		}
+		t.count.dropOut(why, good-taken)
+	}
+}
+
+// attach makes s the link. The one before, if there is one, is displaced: the
+// new one is used at once, without waiting for the end of the old.
+func (t *Tunnel) attach(s *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.link.Load(); old != nil {
+		t.detachLocked(old, errDisplaced)
+		old.end(errDisplaced)
+	}
+	t.link.Store(s)
+	t.count.links.Add(1)
+	t.since, t.reason = time.Now(), ""
+	s.log.Info("link is up", "cipher", s.suite.Cipher, "server", !s.client)
+	if t.config.Up != nil {
+		t.config.Up(s.snapshot())
+	}
+}
+
+// detach takes s away if it is the link.
+func (t *Tunnel) detach(s *session, cause error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.detachLocked(s, cause)
+}
+
+func (t *Tunnel) detachLocked(s *session, cause error) {
+	if !t.link.CompareAndSwap(s, nil) {
+		return
+	}
+	t.since, t.reason = time.Now(), cause.Error()
+	s.log.Info("link is down", "cause", cause)
+	if t.config.Down != nil {
+		t.config.Down(s.snapshot(), cause)
+	}
+}
+
+// failed remembers why there is no link.
+func (t *Tunnel) failed(cause error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.link.Load() == nil {
+		t.reason = cause.Error()
+	}
+}
