@@ -155,7 +155,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	} else {
 		err = t.call(ctx)
 	}
-	if cause := context.Cause(ctx); err == nil && errors.Is(cause, errDevice) {
+	if cause := context.Cause(ctx); err == nil && errors.Is(cause, ErrDevice) {
 		err = cause
 	}
 	if cerr := t.config.Device.Close(); err == nil && cerr != nil {
@@ -181,8 +181,8 @@ func (t *Tunnel) Stats() Stats {
 	return st
 }
 
-// errDevice says that the TUN device is gone or broken.
-var errDevice = errors.New("tun device failed")
+// ErrDevice says that the TUN device is gone or broken.
+var ErrDevice = errors.New("tun device failed")
 
 // maxReadErrors is how many reads in a row may fail. One bad packet is not the
 // end of a device; nothing but errors is.
@@ -207,7 +207,7 @@ func (t *Tunnel) readDevice() error {
 			continue
 		}
 		if failed++; errors.Is(err, os.ErrClosed) || failed == maxReadErrors {
-			return fmt.Errorf("%w: %w", errDevice, err)
+			return fmt.Errorf("%w: %w", ErrDevice, err)
 		}
 		t.count.insideIn.Add(1)
 		t.count.dropOut(outRead, 1)

@@ -48,12 +48,15 @@ func (o *Options) SetIPOpts(sum int) {
 	}
 }
 
-// Dialer opens connections to a server.
+// Dialer opens connections to a server. Its fields are set before the first
+// Dial; it may be used by several goroutines.
 type Dialer struct {
 	Options
-	// Address is host:port; the host may be a name, which is looked up at every
-	// dial, and all its addresses are tried.
-	Address string
+	// Host is an address, or a name that is looked up at every dial. When that
+	// fails the addresses of the last time are used: the way to the name server
+	// may lead through the tunnel that is down.
+	Host string
+	Port uint16
 	// Local is the address to connect from; the zero value leaves both address
 	// and port to the kernel, a port of 0 leaves the port.
 	Local netip.AddrPort
@@ -63,20 +66,92 @@ type Dialer struct {
 	// Log gets a warning, once, when Local is no address of this host.
 	Log *slog.Logger
 
-	told sync.Once
+	told  sync.Once
+	mu    sync.Mutex
+	known []netip.Addr
+	turn  int
 }
 
-// Dial connects once. The caller closes the connection.
+// lookupTimeout leaves time for dialling when the name server is silent.
+const lookupTimeout = 2 * time.Second
+
+// Dial connects once: it tries all addresses of the host, beginning with another
+// one each time. The caller closes the connection.
 func (d *Dialer) Dial(ctx context.Context) (net.Conn, error) {
-	local := d.Local
-	if a := local.Addr(); a.IsValid() && !a.IsUnspecified() && !ours(a) {
-		// Behind NAT the file may name an address that only the NAT has.
-		d.told.Do(func() {
-			d.Log.Warn("local address is not one of this host, using any", "address", a)
-		})
-		local = netip.AddrPortFrom(netip.Addr{}, local.Port())
+	addrs, err := d.lookup(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return d.dial(ctx, local)
+	var failed []error
+	for i, a := range addrs {
+		conn, err := d.dial(ctx, netip.AddrPortFrom(a, d.Port), len(addrs)-i)
+		if err == nil {
+			return conn, nil
+		}
+		failed = append(failed, err)
+	}
+	return nil, errors.Join(failed...)
+}
+
+// lookup returns the addresses of the host, in the order of this turn.
+func (d *Dialer) lookup(ctx context.Context) ([]netip.Addr, error) {
+	limit, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupNetIP(limit, "ip", d.Host)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		d.known = found
+	}
+	n := len(d.known)
+	if n == 0 {
+		return nil, err
+	}
+	addrs := make([]netip.Addr, n)
+	for i := range addrs {
+		addrs[i] = d.known[(d.turn+i)%n].Unmap()
+	}
+	d.turn++
+	return addrs, nil
+}
+
+// dial tries one address, with its share of the time for all that are left.
+func (d *Dialer) dial(ctx context.Context, to netip.AddrPort, left int) (net.Conn, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		share, cancel := context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left))
+		defer cancel()
+		ctx = share
+	}
+	if d.Before != nil {
+		if err := d.Before(to.Addr()); err != nil {
+			return nil, err
+		}
+	}
+	nd := net.Dialer{KeepAlive: -1, Control: d.control}
+	if local := d.local(); local != (netip.AddrPort{}) {
+		nd.LocalAddr = net.TCPAddrFromAddrPort(local)
+	}
+	return nd.DialContext(ctx, "tcp", to.String())
+}
+
+// local returns the address to connect from.
+func (d *Dialer) local() netip.AddrPort {
+	a := d.Local.Addr()
+	if !a.IsValid() || a.IsUnspecified() || ours(a) {
+		return d.Local
+	}
+	// Behind NAT the file may name an address that only the NAT has.
+	d.told.Do(func() {
+		d.Log.Warn("local address is not one of this host, using any", "address", a)
+	})
+	return netip.AddrPortFrom(netip.Addr{}, d.Local.Port())
+}
+
+func (d *Dialer) control(network, _ string, c syscall.RawConn) error {
+	if err := reuseAddress(c, d.Local.Port() != 0); err != nil {
+		return err
+	}
+	return d.set(c, network == "tcp6")
 }
 
 // ours reports whether this host has the address. Where the host does not tell,
@@ -90,30 +165,6 @@ func ours(a netip.Addr) bool {
 		p, err := netip.ParsePrefix(have.String())
 		return err == nil && p.Addr() == a
 	})
-}
-
-func (d *Dialer) dial(ctx context.Context, local netip.AddrPort) (net.Conn, error) {
-	nd := net.Dialer{KeepAlive: -1, ControlContext: d.control}
-	if local.Addr().IsValid() || local.Port() != 0 {
-		nd.LocalAddr = net.TCPAddrFromAddrPort(local)
-	}
-	return nd.DialContext(ctx, "tcp", d.Address)
-}
-
-func (d *Dialer) control(_ context.Context, _, address string, c syscall.RawConn) error {
-	to, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return err
-	}
-	if d.Before != nil {
-		if err := d.Before(to.Addr().Unmap()); err != nil {
-			return err
-		}
-	}
-	if err := reuseAddress(c, d.Local.Port() != 0); err != nil {
-		return err
-	}
-	return d.set(c, to.Addr().Is6())
 }
 
 // Listen opens the listening socket. An empty host listens on every address,

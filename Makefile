@@ -1,0 +1,49 @@
+# vpnd. "make demo" shows it at work, "make test" tests it; both need Go, root
+# and /dev/net/tun, and install nothing on the host.
+
+PREFIX ?= /usr/local
+GO     ?= go
+export CGO_ENABLED = 0
+
+# The race detector needs cgo.
+RACE = CGO_ENABLED=1 $(GO) test -race
+
+.PHONY: all build test check demo bench fuzz install clean
+
+all: build
+
+build:
+	$(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/vpnd
+
+test: check
+	$(RACE) -timeout 20m ./...
+
+# What needs no test to be seen: form, vet, and that other systems compile.
+check:
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) mod verify
+	for os in freebsd darwin openbsd; do GOOS=$$os $(GO) build -o /dev/null ./cmd/vpnd || exit 1; done
+
+demo: build
+	$(GO) run ./cmd/internal/demo -vpnd bin/vpnd
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# make fuzz TIME=1m runs every fuzz target for a minute.
+TIME ?= 10s
+fuzz:
+	for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(TIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+install: build
+	install -D -m 755 bin/vpnd $(DESTDIR)$(PREFIX)/sbin/vpnd
+	install -D -m 644 docs/vpnd.8 $(DESTDIR)$(PREFIX)/share/man/man8/vpnd.8
+	install -D -m 644 docs/vpnd.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/vpnd.conf.5
+
+clean:
+	rm -rf bin

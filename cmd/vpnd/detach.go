@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// readyEnv tells the second process of a detaching daemon that descriptor readyFD
+// is where it says that it is up.
+const (
+	readyEnv = "VPND_READY_FD"
+	readyFD  = 3
+)
+
+// runDaemon is vpnd without a command. A daemon that detaches runs in a second
+// process, in a session of its own; the first one waits until it is up, and
+// otherwise ends with its exit code.
+func (o *options) runDaemon(sys system) error {
+	second := os.Getenv(readyEnv) != ""
+	os.Unsetenv(readyEnv)
+	if !o.foreground && !second {
+		return detach(sys)
+	}
+	c, err := o.config()
+	if err != nil {
+		return err
+	}
+	if o.foreground {
+		return serve(c, sys, foregroundLog(sys.stderr), func() error { return nil })
+	}
+	log, syslog := newSyslog(c.Name, sys.stderr)
+	if !syslog.available() {
+		log.Warn("no system log here (/dev/log): messages of the detached daemon are lost; -n logs to standard error")
+	}
+	err = serve(c, sys, log, func() error {
+		syslog.release()
+		return sayReady()
+	})
+	if err != nil {
+		log.Error("daemon ends", "error", err)
+	}
+	return err
+}
+
+// detach starts this program again and waits until it is up.
+func detach(sys system) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	cmd := exec.Command(self, os.Args[1:]...)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", readyEnv, readyFD))
+	cmd.Stdout, cmd.Stderr = sys.stdout, sys.stderr
+	cmd.ExtraFiles = []*os.File{write}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	write.Close()
+	if err != nil {
+		return fmt.Errorf("start in the background: %w", err)
+	}
+	if _, err := io.ReadFull(read, make([]byte, 1)); err == nil {
+		return cmd.Process.Release()
+	}
+	err = cmd.Wait()
+	if e := (*exec.ExitError)(nil); errors.As(err, &e) && e.ExitCode() > 0 {
+		return &exitError{code: e.ExitCode()} // it has said why
+	}
+	return exitf(exitInternal, "the background process ended before it was up: %w", err)
+}
+
+// sayReady lets go of the terminal and of the directory, and tells the first
+// process.
+func sayReady() error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	for fd := range 3 {
+		if err := unix.Dup2(int(null.Fd()), fd); err != nil {
+			return fmt.Errorf("let go of the terminal: %w", err)
+		}
+	}
+	ready := os.NewFile(readyFD, "ready")
+	_, err = ready.Write([]byte{1})
+	return errors.Join(err, ready.Close())
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"vpnd/conf"
+	"vpnd/tunnel"
+	"vpnd/tunnel/hook"
+)
+
+// hooks runs the scripts of the configuration that holds when an event comes.
+type hooks struct {
+	config func() *conf.Config
+	device string
+	log    *slog.Logger
+	links  *hook.Runner // linkup and linkdown: not waited for
+}
+
+func newHooks(config func() *conf.Config, device string, log *slog.Logger) *hooks {
+	return &hooks{config: config, device: device, log: log, links: hook.NewRunner(context.Background())}
+}
+
+// interfaceUp runs slipup, interfaceDown slipdown; both wait for the script. A
+// script that fails is logged and stops nothing.
+func (h *hooks) interfaceUp() {
+	c := h.config()
+	h.wait(c.SlipUp, h.script(c, c.SlipUp, event{name: "slipup", peer: endpoint(c)}))
+}
+
+func (h *hooks) interfaceDown() {
+	h.links.Wait()
+	c := h.config()
+	h.wait(c.SlipDown, h.script(c, c.SlipDown, event{name: "slipdown", peer: endpoint(c)}))
+}
+
+func (h *hooks) wait(path string, s hook.Script) {
+	if path == "" {
+		return
+	}
+	if err := s.Run(context.Background()); err != nil {
+		h.log.Error("hook ended with an error", "error", err)
+	}
+}
+
+// linkUp and linkDown start linkup and linkdown.
+func (h *hooks) linkUp(l tunnel.Link) {
+	c := h.config()
+	h.start(c.LinkUp, h.script(c, c.LinkUp, event{name: "linkup", peer: l.Peer}))
+}
+
+func (h *hooks) linkDown(l tunnel.Link, cause error) {
+	c := h.config()
+	h.start(c.LinkDown, h.script(c, c.LinkDown, event{name: "linkdown", peer: l.Peer, reason: cause.Error(), link: &l}))
+}
+
+func (h *hooks) start(path string, s hook.Script) {
+	if path != "" {
+		h.links.Start(s)
+	}
+}
+
+// event is what a script is told about.
+type event struct {
+	name   string
+	peer   string       // outer host and port
+	reason string       // of linkdown
+	link   *tunnel.Link // of linkdown: what it carried
+}
+
+// endpoint is the outer address that the configuration names.
+func endpoint(c *conf.Config) string { return c.Server[0].String() }
+
+func (h *hooks) script(c *conf.Config, path string, e event) hook.Script {
+	host, port, _ := net.SplitHostPort(e.peer)
+	local, remote := first(c.Local), first(c.Remote)
+	env := []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"LANG=C",
+		"VPND_EVENT=" + e.name,
+		"VPND_INSTANCE=" + c.Name,
+		"VPND_CONFIG=" + c.Path,
+		"VPND_MODE=" + string(c.Mode),
+		"VPND_IFNAME=" + h.device,
+		fmt.Sprintf("VPND_MTU=%d", c.MTU),
+		"VPND_LOCAL=" + local,
+		"VPND_REMOTE=" + remote,
+		"VPND_TRANSPORT=tcp",
+		"VPND_PEER=" + e.peer,
+		"VPND_PEER_ADDR=" + host,
+		"VPND_PEER_PORT=" + port,
+		"VPND_DEVICE=",
+		"VPND_SPEED=0",
+		"VPND_REASON=" + e.reason,
+		"IFNAME=" + h.device,
+		"DEVICE=",
+		"SPEED=0",
+		"IPLOCAL=" + local,
+		"IPREMOTE=" + remote,
+	}
+	if len(c.Local) > 1 {
+		env = append(env, "VPND_LOCAL6="+c.Local[1].String(), "VPND_REMOTE6="+c.Remote[1].String())
+	}
+	if e.link != nil {
+		env = append(env,
+			fmt.Sprintf("VPND_CONNECT_TIME=%d", int(time.Since(e.link.Established).Seconds())),
+			fmt.Sprintf("VPND_BYTES_SENT=%d", e.link.BytesOut),
+			fmt.Sprintf("VPND_BYTES_RCVD=%d", e.link.BytesIn))
+	}
+	return hook.Script{
+		Path:    path,
+		Args:    []string{h.device, e.peer, "0", local, remote, c.Name},
+		Env:     env,
+		Timeout: c.HookTimeout,
+		Log:     h.log,
+	}
+}
+
+func first(addrs []netip.Addr) string {
+	if len(addrs) == 0 {
+		return ""
+	}
+	return addrs[0].String()
+}

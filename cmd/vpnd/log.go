@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// syslogTimeout is how long a message waits for the system's log: a log that is
+// stuck may not stop the daemon.
+const syslogTimeout = 100 * time.Millisecond
+
+// foregroundLog logs to standard error.
+func foregroundLog(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, nil))
+}
+
+// syslogHandler writes records to /dev/log, where syslog or the systemd journal
+// listens (RFC 3164, the local form without host name). The first records go to
+// another writer too, until release is called: the terminal of the user who
+// started the daemon.
+type syslogHandler struct {
+	slog.Handler // formats into out
+	out          *syslogWriter
+}
+
+// syslogWriter is what all handlers of a logger share.
+type syslogWriter struct {
+	mu    sync.Mutex
+	tag   string
+	line  bytes.Buffer
+	conn  net.Conn
+	early io.Writer // nil once released
+}
+
+func newSyslog(instance string, early io.Writer) (*slog.Logger, *syslogWriter) {
+	w := &syslogWriter{tag: "vpnd." + instance, early: early}
+	text := slog.NewTextHandler(&w.line, &slog.HandlerOptions{ReplaceAttr: withoutTimeAndLevel})
+	return slog.New(&syslogHandler{text, w}), w
+}
+
+func withoutTimeAndLevel(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// available reports whether there is a system's log.
+func (w *syslogWriter) available() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.connect() == nil
+}
+
+// release ends the copy to the early writer.
+func (w *syslogWriter) release() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.early = nil
+}
+
+// Handle writes one record.
+func (h *syslogHandler) Handle(ctx context.Context, r slog.Record) error {
+	w := h.out
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.line.Reset()
+	if err := h.Handler.Handle(ctx, r); err != nil {
+		return err
+	}
+	if w.early != nil {
+		io.WriteString(w.early, "vpnd: "+w.line.String())
+	}
+	return w.send(severity(r.Level))
+}
+
+// WithAttrs returns a handler that adds attributes.
+func (h *syslogHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &syslogHandler{h.Handler.WithAttrs(attrs), h.out}
+}
+
+// WithGroup returns a handler that opens a group.
+func (h *syslogHandler) WithGroup(name string) slog.Handler {
+	return &syslogHandler{h.Handler.WithGroup(name), h.out}
+}
+
+// send writes the line. A log daemon that was restarted is found again.
+func (w *syslogWriter) send(severity int) error {
+	const facilityDaemon = 3 << 3
+	message := fmt.Appendf(nil, "<%d>%s %s[%d]: %s", facilityDaemon|severity,
+		time.Now().Format(time.Stamp), w.tag, os.Getpid(), bytes.TrimSuffix(w.line.Bytes(), []byte("\n")))
+	var err error
+	for range 2 {
+		if err = w.connect(); err != nil {
+			return err
+		}
+		w.conn.SetWriteDeadline(time.Now().Add(syslogTimeout))
+		if _, err = w.conn.Write(message); err == nil {
+			return nil
+		}
+		w.conn.Close()
+		w.conn = nil
+	}
+	return err
+}
+
+// severity is syslog's name for a level.
+func severity(l slog.Level) int {
+	switch {
+	case l >= slog.LevelError:
+		return 3
+	case l >= slog.LevelWarn:
+		return 4
+	case l >= slog.LevelInfo:
+		return 6
+	}
+	return 7
+}
+
+func (w *syslogWriter) connect() error {
+	if w.conn != nil {
+		return nil
+	}
+	conn, err := net.Dial("unixgram", "/dev/log")
+	if err == nil {
+		w.conn = conn
+	}
+	return err
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"vpnd/conf"
+	"vpnd/crypto"
+	"vpnd/tunnel/hook"
+)
+
+// secrets is what a configuration names and the system has to hold ready before
+// anything is changed on it.
+type secrets struct {
+	keys   []*crypto.Key
+	random io.Reader
+	close  func()
+}
+
+// prepare reads the keys, opens the random device and checks the hooks. The
+// error joins every problem, each with its file and line.
+func prepare(c *conf.Config) (*secrets, error) {
+	var problems []error
+	problem := func(keyword string, err error) {
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %s: %w", c.Where(keyword), keyword, err))
+		}
+	}
+	s := &secrets{random: rand.Reader, close: func() {}}
+	key, err := crypto.LoadKey(c.KeyFile)
+	problem("keyfile", err)
+	s.keys = append(s.keys, key)
+	if c.OldKeyFile != "" {
+		old, err := crypto.LoadKey(c.OldKeyFile)
+		problem("oldkeyfile", err)
+		s.keys = append(s.keys, old)
+	}
+	if c.RandomDev != "" {
+		device, err := openRandom(c.RandomDev)
+		problem("randomdev", err)
+		if err == nil {
+			s.random, s.close = crypto.MixRandom(device), func() { device.Close() }
+		}
+	}
+	for _, h := range []struct{ keyword, path string }{
+		{"linkup", c.LinkUp}, {"linkdown", c.LinkDown}, {"slipup", c.SlipUp}, {"slipdown", c.SlipDown},
+	} {
+		if h.path != "" {
+			problem(h.keyword, hook.Check(h.path))
+		}
+	}
+	if len(problems) > 0 {
+		s.close()
+		return nil, exit(exitConfig, errors.Join(problems...))
+	}
+	return s, nil
+}
+
+// openRandom opens a random device: a character device that the system lists as
+// one, or whose driver gives random bytes without end.
+func openRandom(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := isRandom(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// runCheck is vpnd --check.
+func (o *options) runCheck(sys system) error {
+	c, err := o.config()
+	if err != nil {
+		return err
+	}
+	s, err := prepare(c)
+	if err != nil {
+		return err
+	}
+	s.close()
+	_, err = fmt.Fprintf(sys.stdout, "%s is right: %s, key %v\n", c.Path, c.Mode, s.keys[0].ID())
+	return err
+}
+
+// runMakeKey is vpnd -m.
+func (o *options) runMakeKey(sys system) error {
+	path := "vpnd.key"
+	if len(o.args) == 1 {
+		path = o.args[0]
+	}
+	key, err := crypto.MakeKey(path, rand.Reader)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(sys.stdout, "made %s (key id %v)\nCopy it to the other end over a safe way, and keep its mode 0600.\n", path, key.ID())
+	return err
+}

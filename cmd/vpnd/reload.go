@@ -1,0 +1,75 @@
+package main
+
+import (
+	"reflect"
+
+	"vpnd/conf"
+)
+
+// reload is what HUP does: it reads the configuration again, applies what can
+// be changed while the link is up, and names the rest. A configuration with
+// mistakes changes nothing.
+func (d *daemon) reload() {
+	old := d.conf.Load()
+	c, err := conf.ParseFile(old.Path)
+	if err != nil {
+		d.log.Error("configuration not reloaded", "error", err)
+		return
+	}
+	s, err := prepare(c)
+	if err != nil {
+		d.log.Error("configuration not reloaded", "error", err)
+		return
+	}
+	s.close()
+	for _, keyword := range needRestart(old, c) {
+		d.log.Warn("change needs a restart", "keyword", keyword)
+	}
+	// What needs a restart stays as it is, so that the state of the host and of
+	// this process agree.
+	next := *old
+	next.Keepalive, next.NoAnswer, next.Retry = c.Keepalive, c.NoAnswer, c.Retry
+	next.Compress, next.SendBuf = c.Compress, c.SendBuf
+	next.LinkUp, next.LinkDown, next.SlipUp, next.SlipDown, next.HookTimeout = c.LinkUp, c.LinkDown, c.SlipUp, c.SlipDown, c.HookTimeout
+	next.Routes, next.AutoRoute = c.Routes, c.AutoRoute
+	if err := d.set.Apply(d.name, wanted(&next)); err != nil {
+		d.log.Error("routes not changed", "error", err)
+		next.Routes, next.AutoRoute = old.Routes, old.AutoRoute
+	}
+	d.conf.Store(&next)
+	d.tunnel.Tune(tuning(&next))
+	d.log.Info("configuration reloaded")
+}
+
+// needRestart returns the keywords whose change a running daemon cannot follow.
+func needRestart(old, new *conf.Config) (keywords []string) {
+	for _, k := range []struct {
+		keyword  string
+		was, now any
+	}{
+		{"mode", old.Mode, new.Mode},
+		{"server", old.Server, new.Server},
+		{"client", old.Client, new.Client},
+		{"local", old.Local, new.Local},
+		{"remote", old.Remote, new.Remote},
+		{"keyfile", old.KeyFile, new.KeyFile},
+		{"oldkeyfile", old.OldKeyFile, new.OldKeyFile},
+		{"keysize", old.KeySize, new.KeySize},
+		{"keyttl", old.KeyTTL, new.KeyTTL},
+		{"maxdelay", old.MaxDelay, new.MaxDelay},
+		{"pidfile", old.PidFile, new.PidFile},
+		{"randomdev", old.RandomDev, new.RandomDev},
+		{"mtu", old.MTU, new.MTU},
+		{"ipopts", old.IPOpts, new.IPOpts},
+		{"auth", old.Auth, new.Auth},
+		{"cipher", old.Ciphers, new.Ciphers},
+		{"tundev", old.TunDev, new.TunDev},
+		{"statedir", old.StateDir, new.StateDir},
+		{"control", old.Control, new.Control},
+	} {
+		if !reflect.DeepEqual(k.was, k.now) {
+			keywords = append(keywords, k.keyword)
+		}
+	}
+	return keywords
+}

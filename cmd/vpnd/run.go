@@ -1,0 +1,210 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/pflag"
+
+	"vpnd/conf"
+	"vpnd/tunnel/netif"
+)
+
+// Exit codes, those of sysexits.h where it has one.
+const (
+	exitOK          = 0
+	exitInternal    = 1
+	exitUsage       = 2
+	exitDown        = 3 // --status: no link
+	exitUnknown     = 4 // --status: no daemon, or it does not tell
+	exitUnavailable = 69
+	exitNoPerm      = 77
+	exitConfig      = 78
+)
+
+// version is what --version prints.
+const version = "2.0"
+
+// exitError is an error that ends the command with a code of its own.
+type exitError struct {
+	code int
+	err  error // nil: everything is said
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func exit(code int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{code, err}
+}
+
+func exitf(code int, format string, args ...any) error {
+	return &exitError{code, fmt.Errorf(format, args...)}
+}
+
+// options is the command line.
+type options struct {
+	file       string
+	foreground bool
+	makeKey    bool
+	check      bool
+	status     bool
+	json       bool
+	lookup     bool
+	version    bool
+	help       bool
+	later      struct{ strong, checkKey, chat bool }
+	args       []string
+	flags      *pflag.FlagSet
+}
+
+func parseOptions(args []string) (*options, error) {
+	o := &options{flags: pflag.NewFlagSet("vpnd", pflag.ContinueOnError)}
+	f := o.flags
+	f.SortFlags = false
+	f.Usage = func() {}
+	f.StringVarP(&o.file, "file", "f", "", "configuration (default /etc/vpnd/vpnd.conf, then /etc/vpnd.conf)")
+	f.BoolVarP(&o.foreground, "foreground", "n", false, "stay in the foreground, log to standard error")
+	f.BoolVarP(&o.makeKey, "make-key", "m", false, "make a shared key in the file that is named, or in vpnd.key")
+	f.BoolVar(&o.check, "check", false, "check configuration, key and hooks, change nothing")
+	f.BoolVar(&o.status, "status", false, "print the state of the running daemon")
+	f.BoolVar(&o.json, "json", false, "with --status: as JSON")
+	f.BoolVarP(&o.lookup, "lookup", "l", false, "accepted, without effect: names are always looked up")
+	f.BoolVarP(&o.later.strong, "make-strong-keys", "x", false, "make a strong pair of keys (not in this build)")
+	f.BoolVarP(&o.later.checkKey, "check-key", "c", false, "check a key file (not in this build)")
+	f.BoolVarP(&o.later.chat, "test-chat", "t", false, "test the modem chat (not in this build)")
+	f.BoolVar(&o.version, "version", false, "print the version")
+	f.BoolVarP(&o.help, "help", "h", false, "print this help")
+	if err := f.Parse(args); err != nil {
+		return o, exitf(exitUsage, "%w\n%s", err, o.usage())
+	}
+	o.args = f.Args()
+	return o, o.validate()
+}
+
+func (o *options) usage() string {
+	return "usage: vpnd [-n] [-f FILE]            join the networks\n" +
+		"       vpnd -m [FILE]                make a shared key\n" +
+		"       vpnd --check [-f FILE]        check the configuration\n" +
+		"       vpnd --status [--json] [-f FILE]\n"
+}
+
+func (o *options) validate() error {
+	commands := 0
+	for _, set := range []bool{o.makeKey, o.check, o.status} {
+		if set {
+			commands++
+		}
+	}
+	switch {
+	case o.later.strong || o.later.checkKey || o.later.chat:
+		return exitf(exitUsage, "-x, -c and -t are not in this build")
+	case commands > 1:
+		return exitf(exitUsage, "-m, --check and --status exclude each other")
+	case o.json && !o.status:
+		return exitf(exitUsage, "--json goes with --status")
+	case len(o.args) > 1 || len(o.args) == 1 && !o.makeKey:
+		return exitf(exitUsage, "unexpected argument %q\n%s", o.args[len(o.args)-1], o.usage())
+	}
+	return nil
+}
+
+// configFile returns the configuration that the command line names, or the
+// first of the default ones that exists.
+func (o *options) configFile() (string, error) {
+	if o.file != "" {
+		return o.file, nil
+	}
+	places := []string{"/etc/vpnd/vpnd.conf", "/etc/vpnd.conf"}
+	for _, p := range places {
+		if _, err := os.Stat(p); !errors.Is(err, os.ErrNotExist) {
+			return p, nil
+		}
+	}
+	return "", exitf(exitConfig, "no configuration: neither %s nor %s exists; name one with -f", places[0], places[1])
+}
+
+func (o *options) config() (*conf.Config, error) {
+	path, err := o.configFile()
+	if err != nil {
+		return nil, err
+	}
+	c, err := conf.ParseFile(path)
+	return c, exit(exitConfig, err)
+}
+
+// run is the whole command. It returns the exit code.
+func run(args []string, sys system) int {
+	o, err := parseOptions(args)
+	if err == nil {
+		err = o.run(sys)
+	}
+	if err == nil {
+		return exitOK
+	}
+	code := exitCode(err)
+	if e := (*exitError)(nil); !errors.As(err, &e) || e.err != nil {
+		fmt.Fprintln(sys.stderr, prefixed(err))
+	}
+	return code
+}
+
+// prefixed names the program in front of one-line errors; those of a
+// configuration begin with file and line, which tools understand.
+func prefixed(err error) string {
+	if e := (conf.Errors)(nil); errors.As(err, &e) {
+		return err.Error()
+	}
+	return "vpnd: " + err.Error()
+}
+
+func exitCode(err error) int {
+	var e *exitError
+	switch {
+	case errors.As(err, &e):
+		return e.code
+	case errors.Is(err, netif.ErrPermission), errors.Is(err, os.ErrPermission):
+		return exitNoPerm
+	case errors.Is(err, netif.ErrUnavailable), errors.Is(err, netif.ErrRunning):
+		return exitUnavailable
+	}
+	return exitInternal
+}
+
+func (o *options) run(sys system) error {
+	switch {
+	case o.help:
+		_, err := fmt.Fprintf(sys.stdout, "%s\n%s\nvpnd(8) and vpnd.conf(5) say more.\n", o.usage(), o.flags.FlagUsages())
+		return err
+	case o.version:
+		_, err := fmt.Fprintln(sys.stdout, versionText())
+		return err
+	case o.makeKey:
+		return o.runMakeKey(sys)
+	case o.status:
+		return o.runStatus(sys)
+	case o.check:
+		return o.runCheck(sys)
+	}
+	return o.runDaemon(sys)
+}
+
+func versionText() string {
+	text := fmt.Sprintf("vpnd %s, %s/%s, %s", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return text
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			text += ", revision " + s.Value
+		}
+	}
+	return text
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxReport bounds what is read from a control socket.
+const maxReport = 1 << 20
+
+// runStatus is vpnd --status.
+func (o *options) runStatus(sys system) error {
+	c, err := o.config()
+	if err != nil {
+		return err
+	}
+	text, err := ask(c.Control)
+	if err != nil {
+		return exitf(exitUnknown, "no answer from %s: is vpnd running? (%w)", c.Name, err)
+	}
+	var r report
+	if err := json.Unmarshal(text, &r); err != nil {
+		return exitf(exitUnknown, "answer from %s: %w", c.Control, err)
+	}
+	if o.json {
+		_, err = sys.stdout.Write(text)
+	} else {
+		_, err = io.WriteString(sys.stdout, r.text(time.Now()))
+	}
+	if err == nil && r.State != "up" {
+		return &exitError{code: exitDown}
+	}
+	return err
+}
+
+func ask(socket string) ([]byte, error) {
+	conn, err := net.DialTimeout("unix", socket, controlTimeout)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(controlTimeout))
+	return io.ReadAll(io.LimitReader(conn, maxReport))
+}
+
+// text is the report for people.
+func (r report) text(now time.Time) string {
+	var b strings.Builder
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-12s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "%s: %s since %s (%s)\n", r.Instance, r.State, r.Since.Local().Format(time.DateTime), age(now, r.Since))
+	if r.State != "up" && r.Reason != "" {
+		row("reason", "%s", r.Reason)
+	}
+	row("daemon", "pid %d, %s at %s, up %s", r.PID, r.Mode, r.Outer, age(now, r.Started))
+	row("interface", "%s, mtu %d, local %s, remote %s", r.Interface, r.MTU, strings.Join(r.Local, " "), strings.Join(r.Remote, " "))
+	if l := r.Link; l != nil {
+		row("peer", "%s (%s), %s, key %s", l.Peer, l.Transport, l.Cipher, l.KeyID)
+		row("keys", "epoch %d, %d ratchets, %d rekeys", l.Epoch, l.Ratchets, l.Rekeys)
+		row("last packet", "%s ago, keepalive round trip %s", age(now, l.LastPacket), l.RoundTrip.Round(10*time.Microsecond))
+	}
+	row("links", "%d since the start", r.Links)
+	row("sent", "%d packets, %s inside, %s on the wire, compression %.2f", r.Wire.PacketsOut, size(r.Inside.BytesIn), size(r.Wire.BytesOut), r.CompressionOut)
+	row("received", "%d packets, %s inside, %s on the wire, compression %.2f", r.Wire.PacketsIn, size(r.Inside.BytesOut), size(r.Wire.BytesIn), r.CompressionIn)
+	row("dropped out", "%s", nonZero(r.DropsOut))
+	row("dropped in", "%s", nonZero(r.DropsIn))
+	if r.Mode == "server" {
+		row("refused", "%s", nonZero(r.Refused))
+	}
+	return b.String()
+}
+
+func age(now, then time.Time) time.Duration {
+	d := max(0, now.Sub(then))
+	if d < 10*time.Second {
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(time.Second)
+}
+
+// size is a number of bytes for people.
+func size(n uint64) string {
+	const unit = 1000
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, prefix := float64(n)/unit, 0
+	for ; f >= unit && prefix < len("kMGTPE")-1; prefix++ {
+		f /= unit
+	}
+	return fmt.Sprintf("%.1f %cB", f, "kMGTPE"[prefix])
+}
+
+func nonZero(counts map[string]uint64) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		if counts[name] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", name, counts[name]))
+		}
+	}
+	if parts == nil {
+		return "none"
+	}
+	return strings.Join(parts, ", ")
+}

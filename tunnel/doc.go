@@ -1,0 +1,63 @@
+// Package tunnel carries packets between one TUN device and its peer, and keeps
+// the link alive.
+//
+// # A packet's way
+//
+//	host -> TUN -> readDevice -> queue -> sender: compress, seal -> connection
+//	host <- TUN <- deliverer  <- receiver: open, expand <- frames <- connection
+//
+// The device outlives the sessions. A session is one authenticated connection
+// with three goroutines: one sends, one receives, one watches the time. Each
+// direction's keys, compression history and scratch memory belong to one of
+// them. Everything a packet can come to is counted, see Stats.
+//
+// # Wire
+//
+// Package crypto describes the handshake, the keys and the seal, package frame
+// the framing, package compress the content of a batch. The payloads of the
+// two flights are
+//
+//	hello   lowest version 1 | highest version 1 | ciphers 1 | compression 1 | terms 22 | client id 8 | inner 20
+//	answer  reason 1 | version 1 | cipher 1 | compression 1 | terms 22 | inner 20
+//	terms   key bits 2 | largest frame 2 | MTU 2 | keyttl 4 | keepalive 4 | noanswer 4 | maxdelay 4
+//	inner   IPv4 address 4 | IPv6 address 16, zeros for none
+//
+// with numbers big-endian and times in seconds. Ciphers and compression methods
+// are sets, bit n stands for number n. The version is 2. Bytes behind the known
+// ones are ignored. Reasons are 0 none, 1 no common version, 2 no common cipher
+// (Blowfish with another key length is another cipher). The server's order of
+// ciphers wins, its keyttl is the smaller of both; the client refuses a choice
+// that it did not offer.
+//
+// The plaintext of a frame is a type and a payload:
+//
+//	 1 BATCH    a compressed block of IP packets, one behind the other: the length of each stands in its own header
+//	 2 PING     8 bytes
+//	 3 PONG     the 8 bytes of the PING
+//	 4 TIME     the sender's clock in ns 8; only to a peer that has maxdelay: before the first packet, and
+//	            before a packet that leaves more than 250 ms after the last TIME
+//	 5 RATCHET  1 byte: the next frame is sealed with the keys of 0 the next epoch, 1 the next generation
+//	 6 REKEY1   48 bytes
+//	 7 REKEY2   48 bytes
+//	 8 CONFIRM  empty
+//	 9 RESET    number 4: the history of compression is lost, start anew
+//	10 CLOSE    reason 1: 1 shutdown, 2 displaced, 3 revoked, 4 key age, 5 protocol, 6 delay
+//
+// Any other type, any other length and any failure to open ends the session. A
+// stream that ends without CLOSE is a line failure.
+//
+// # A link's life
+//
+//	client                                  server
+//	  dial  --------- F1 --------------->   door, hint, replay, Noise, hello
+//	        <-------- F2 ----------------   choose
+//	  check --------- CONFIRM ---------->   the link is up, an older one is displaced
+//	        <======== BATCH ... ========>
+//	        --------- REKEY1 ----------->   after keyttl seconds; see rekeying
+//	        <======== CLOSE ============>
+//
+// Nothing changes on the server before CONFIRM has come under the session's keys.
+// keepalive seconds without an authentic frame are answered with a PING, and
+// (noanswer+1) x keepalive seconds of silence end the link. The client dials
+// again as schedule says. Up and Down are called in the order of events.
+package tunnel
