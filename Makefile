@@ -8,15 +8,19 @@ export CGO_ENABLED = 0
 # The race detector needs cgo.
 RACE = CGO_ENABLED=1 $(GO) test -race
 
-.PHONY: all build test check demo bench fuzz install clean
+.PHONY: all build test check cc demo bench fuzz install clean
 
 all: build
 
 build:
 	$(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/vpnd
 
-test: check
+test: check cc
 	$(RACE) -timeout 20m ./...
+
+# The race detector needs a C compiler; on Debian it is installed if it is missing.
+cc:
+	@command -v gcc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev; }
 
 # What needs no test to be seen: form, vet, and that other systems compile.
 check:
@@ -40,7 +44,8 @@ fuzz:
 	  done; \
 	done
 
-install: build
+install:
+	@test -x bin/vpnd || { echo 'run "make" first'; exit 1; }
 	install -D -m 755 bin/vpnd $(DESTDIR)$(PREFIX)/sbin/vpnd
 	install -D -m 644 docs/vpnd.8 $(DESTDIR)$(PREFIX)/share/man/man8/vpnd.8
 	install -D -m 644 docs/vpnd.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/vpnd.conf.5

@@ -1,0 +1,4 @@
+// Demo shows vpnd at work on one machine: it joins two network namespaces with
+// the two files of examples/simple, moves real data, cuts the connection, and
+// leaves nothing behind. "make demo" runs it.
+package main
