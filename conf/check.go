@@ -1,0 +1,169 @@
+package conf
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// defaultPort is where a server listens, as in 1998.
+const defaultPort = 379
+
+// minIPv6 is the smallest MTU that IPv6 runs over.
+const minIPv6 = 1280
+
+// check judges what only all lines together show, and settles what depends on
+// several keywords.
+func (p *parser) check() {
+	if p.given("mode", errors.New(`missing; say "mode client" or "mode server"`)) {
+		p.checkServer()
+		p.checkOldKey()
+	}
+	p.checkInner()
+	p.settleRoutes()
+	p.checkSizes()
+	p.checkFiles()
+}
+
+// sound reports whether none of the keywords has had a problem.
+func (p *parser) sound(keywords ...string) bool {
+	return !slices.ContainsFunc(keywords, func(k string) bool { return p.bad[k] })
+}
+
+// given reports whether keyword stands in the file without a problem; that it
+// is missing is one.
+func (p *parser) given(keyword string, missing error) bool {
+	if p.sound(keyword) && p.conf.line(keyword) == 0 {
+		p.report(0, keyword, missing)
+	}
+	return p.sound(keyword)
+}
+
+func (p *parser) checkServer() {
+	c := p.conf
+	if c.Mode == Client {
+		p.given("server", errors.New(`missing; say "server ADDRESS [PORT]", where to connect`))
+	}
+	if !p.sound("server") {
+		return
+	}
+	lines := c.lines["server"]
+	if c.Mode == Server && len(lines) > 1 {
+		p.report(lines[1], "server", fmt.Errorf("a server listens in one place, and line %d names it already", lines[0]))
+	}
+	for i := range c.Server {
+		if c.Mode == Client && c.Server[i].Host == "" {
+			p.report(lines[i], "server", errors.New("a client needs the address of the server, not any address"))
+		}
+		if c.Server[i].Port == 0 {
+			c.Server[i].Port = defaultPort
+		}
+	}
+}
+
+func (p *parser) checkOldKey() {
+	c := p.conf
+	if c.Mode == Client && c.OldKeyFile != "" && p.sound("oldkeyfile") {
+		p.report(c.line("oldkeyfile"), "oldkeyfile", errors.New("only a server accepts an old key; remove the line"))
+	}
+}
+
+// checkInner pairs the inner addresses.
+func (p *parser) checkInner() {
+	c := p.conf
+	local := p.given("local", errors.New(`missing; say "local ADDRESS", the inner address of this end`))
+	remote := p.given("remote", p.noRemote())
+	if !local || !remote || !p.paired("local", c.Local, "remote", c.Remote) || !p.paired("remote", c.Remote, "local", c.Local) {
+		return
+	}
+	for i, a := range c.Remote {
+		if slices.Contains(c.Local, a) {
+			p.report(c.lines["remote"][i], "remote", fmt.Errorf("%s is the local address; the two ends need two addresses", a))
+		}
+	}
+	slices.SortFunc(c.Local, netip.Addr.Compare) // puts IPv4 first
+	slices.SortFunc(c.Remote, netip.Addr.Compare)
+}
+
+func (p *parser) noRemote() error {
+	const missing = `missing; say "remote ADDRESS", the inner address of the other end`
+	if p.conf.Mode == Server {
+		return fmt.Errorf("%s (a server without it is a hub, which is %w)", missing, ErrNotInBuild)
+	}
+	return errors.New(missing)
+}
+
+// paired reports whether each address of keyword has one of its family among
+// those of the other keyword.
+func (p *parser) paired(keyword string, addrs []netip.Addr, other string, others []netip.Addr) bool {
+	for i, a := range addrs {
+		if !hasFamily(others, a) {
+			p.report(p.conf.lines[keyword][i], keyword, fmt.Errorf("%s needs an %s address as %s too", a, family(a), other))
+			return false
+		}
+	}
+	return true
+}
+
+// settleRoutes puts the routes in order. A gateway that is this end of the
+// tunnel says what no gateway says.
+func (p *parser) settleRoutes() {
+	c := p.conf
+	for i, r := range c.Routes {
+		if r.Gateway.IsUnspecified() || slices.Contains(c.Local, r.Gateway) {
+			c.Routes[i].Gateway = netip.Addr{}
+		}
+	}
+	last := func(r Route) byte { return r.Keyword[len(r.Keyword)-1] } // "1" to "9" come before the "e" of route
+	slices.SortStableFunc(c.Routes, func(a, b Route) int { return cmp.Compare(last(a), last(b)) })
+}
+
+func (p *parser) checkSizes() {
+	c := p.conf
+	if ipv6 := c.firstIPv6(); p.sound("mtu") && c.MTU < minIPv6 && ipv6 != "" {
+		p.report(c.line("mtu"), "mtu", fmt.Errorf("%d is too small for IPv6 (%s); say at least %d", c.MTU, ipv6, minIPv6))
+	}
+	if !p.sound("mtu", "sendbuf") || c.SendBuf >= c.MTU {
+		return
+	}
+	if c.line("sendbuf") == 0 {
+		c.SendBuf = c.MTU
+		return
+	}
+	p.report(c.line("sendbuf"), "sendbuf", fmt.Errorf("%d is less than one packet of mtu %d; say at least that", c.SendBuf, c.MTU))
+}
+
+// firstIPv6 returns an IPv6 address or route inside the tunnel, or "".
+func (c *Config) firstIPv6() string {
+	for _, a := range c.Local {
+		if a.Is6() {
+			return a.String()
+		}
+	}
+	for _, r := range c.Routes {
+		if r.Dest.Addr().Is6() {
+			return r.Dest.String()
+		}
+	}
+	return ""
+}
+
+// checkFiles keeps the daemon from writing over a file that it reads.
+func (p *parser) checkFiles() {
+	c := p.conf
+	files := []struct{ keyword, path string }{
+		{"keyfile", c.KeyFile}, {"oldkeyfile", c.OldKeyFile}, {"pidfile", c.PidFile}, {"control", c.Control},
+	}
+	taken := map[string]string{c.Path: "the configuration"}
+	for _, f := range files {
+		if f.path == "" {
+			continue
+		}
+		if what := taken[f.path]; what != "" {
+			p.report(c.line(f.keyword), f.keyword, fmt.Errorf("%s is %s already; name another file", quote(f.path), what))
+		}
+		taken[f.path] = "the " + f.keyword
+	}
+}

@@ -1,0 +1,117 @@
+package conf
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestManual compares the table with the items of vpnd.conf(5).
+func TestManual(t *testing.T) {
+	page, err := os.ReadFile("../docs/vpnd.conf.5")
+	if err != nil {
+		t.Fatalf("the manual page cannot be read: %v", err)
+	}
+	for _, problem := range compareManual(string(page)) {
+		t.Error(problem)
+	}
+}
+
+// compareManual says which keywords a page lacks, documents twice or made up.
+func compareManual(page string) (problems []string) {
+	items := manualItems(page)
+	known := map[string]bool{}
+	for _, k := range Keywords() {
+		known[k.Name] = true
+		switch n := count(items, k.Name); {
+		case n == 0:
+			problems = append(problems, "no item for "+k.Name)
+		case n > 1:
+			problems = append(problems, "several items for "+k.Name)
+		}
+	}
+	for _, item := range items {
+		if !known[item] {
+			problems = append(problems, "an item for the unknown "+item)
+		}
+	}
+	return problems
+}
+
+func count(list []string, s string) (n int) {
+	for _, e := range list {
+		if e == s {
+			n++
+		}
+	}
+	return n
+}
+
+var manualItem = regexp.MustCompile(`(?m)^\.It (?:Xo )?Ic (\S+)(?: No (?:\.\.\.|\\&\.\.\.) (?:No )?Ic (\S+))?`)
+
+// manualItems returns the keyword of each ".It Ic NAME", and every one of
+// a range such as ".It Ic route1 No ... Ic route9".
+func manualItems(page string) (names []string) {
+	for _, m := range manualItem.FindAllStringSubmatch(page, -1) {
+		from, to := m[1], m[2]
+		if to == "" {
+			names = append(names, from)
+			continue
+		}
+		stem := strings.TrimRight(from, "123456789")
+		for digit := '1'; digit <= '9'; digit++ {
+			if name := stem + string(digit); from <= name && name <= to {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+func TestCompareManual(t *testing.T) {
+	var b strings.Builder
+	for _, k := range Keywords() {
+		if !strings.HasPrefix(k.Name, "route") {
+			b.WriteString(".It Ic " + k.Name + " Ar x\nText.\n")
+		}
+	}
+	page := b.String() + ".It Ic route Ar cidr\n"
+	whole := page + ".It Ic route1 No ... Ic route9 Ar dest\n"
+	for _, tt := range []struct {
+		name, page string
+		want       []string
+	}{
+		{"whole", whole, nil},
+		{"protected dots", page + `.It Ic route1 No \&... Ic route9`, nil},
+		{"half a range", page + ".It Ic route1 No ... Ic route8\n", []string{"no item for route9"}},
+		{"one missing", strings.Replace(whole, ".It Ic mtu ", ".It Cm mtu ", 1), []string{"no item for mtu"}},
+		{"one twice", whole + ".It Ic mtu\n", []string{"several items for mtu"}},
+		{"one unknown", whole + ".It Ic xyzzy\n", []string{"an item for the unknown xyzzy"}},
+	} {
+		if got := compareManual(tt.page); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestExamples parses every configuration of the examples.
+func TestExamples(t *testing.T) {
+	found := 0
+	err := filepath.WalkDir("../examples", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".conf" {
+			return err
+		}
+		found++
+		if _, err := ParseFile(path); err != nil {
+			t.Error(err)
+		}
+		return nil
+	})
+	if err != nil || found == 0 {
+		t.Errorf("found %d configurations in ../examples: %v", found, err)
+	}
+}

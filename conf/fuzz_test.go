@@ -1,0 +1,109 @@
+package conf
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.conf")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no files in testdata: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	for _, tt := range problemTests {
+		f.Add(base(Server, "") + tt.lines)
+		f.Add(base(Client, "") + tt.lines)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := Parse("/etc/vpnd/fuzz.conf", strings.NewReader(text))
+		if err == nil {
+			for _, broken := range broken(c) {
+				t.Error(broken)
+			}
+			return
+		}
+		var errs Errors
+		if !errors.As(err, &errs) || len(errs) == 0 {
+			t.Fatalf("error without problems: %v", err)
+		}
+		for _, e := range errs {
+			if e.File == "" || e.Problem == "" || e.Line == 0 && e.Keyword == "" || strings.ContainsAny(e.Error(), "\n\x1b") {
+				t.Errorf("unfit problem %+v", e)
+			}
+		}
+	})
+}
+
+// broken returns the promises of a Config that c does not keep.
+func broken(c *Config) (list []string) {
+	keep := func(ok bool, promise string) {
+		if !ok {
+			list = append(list, promise)
+		}
+	}
+	keep(c.Mode == Client || c.Mode == Server, "mode is client or server")
+	keep(len(c.Server) == 1 || c.Mode == Client && len(c.Server) > 1, "one server, or several for a client")
+	for _, e := range c.Server {
+		keep(e.Port != 0 && (e.Host != "" || c.Mode == Server), "a server can be reached")
+	}
+	for _, e := range append(c.Server, c.Client) {
+		h, err := host(e.Host)
+		keep(e.Host == "" || err == nil && h == e.Host, "a host is in its shortest form")
+	}
+	brokenInner(c, keep)
+	brokenRoutes(c, keep)
+	for _, p := range []string{c.Path, c.KeyFile, c.StateDir, c.Control} {
+		keep(filepath.IsAbs(p), "a path is absolute")
+	}
+	for _, p := range []string{c.OldKeyFile, c.PidFile, c.RandomDev, c.LinkUp, c.LinkDown, c.SlipUp, c.SlipDown} {
+		keep(p == "" || filepath.IsAbs(p), "a path is absolute or empty")
+	}
+	for _, d := range []time.Duration{c.Keepalive, c.KeyTTL, c.MaxDelay + time.Second, c.Retry, c.HookTimeout} {
+		keep(d > 0 && d <= 86401*time.Second, "a time is in bounds")
+	}
+	keep(c.NoAnswer >= 1 && c.NoAnswer <= 1000, "noanswer is in bounds")
+	keep(c.KeySize >= 128 && c.KeySize <= 448 && c.KeySize%8 == 0, "keysize fits Blowfish")
+	keep(c.MTU >= 68 && c.MTU <= c.SendBuf && c.SendBuf >= 1024 && c.SendBuf <= maxSend, "a packet fits mtu fits sendbuf")
+	keep(c.IPOpts >= 0 && c.IPOpts <= 15, "ipopts is in bounds")
+	keep(c.Auth == "psk" && len(c.Ciphers) > 0 && c.Compress != "", "auth, cipher and compress are chosen")
+	keep(len(c.TunDev) <= maxDevice && !strings.ContainsAny(c.TunDev, "/% :"), "tundev is a name")
+	keep(c.OldKeyFile == "" || c.Mode == Server && c.OldKeyFile != c.KeyFile, "a second key is a server's")
+	return list
+}
+
+func brokenInner(c *Config, keep func(ok bool, promise string)) {
+	n := len(c.Local)
+	keep(n == len(c.Remote) && (n == 1 || n == 2 && c.Local[0].Is4() && c.Local[1].Is6()), "IPv4, IPv6 or both in this order")
+	for i := range min(n, len(c.Remote)) {
+		a, b := c.Local[i], c.Remote[i]
+		keep(a.Is4() == b.Is4() && a != b && isHost(a) && isHost(b), "two addresses of one family")
+		keep(a.Is4() || c.MTU >= minIPv6, "IPv6 has its mtu")
+	}
+}
+
+func brokenRoutes(c *Config, keep func(ok bool, promise string)) {
+	seen := map[netip.Prefix]bool{}
+	for _, r := range c.Routes {
+		keep(r.Dest.IsValid() && r.Dest == r.Dest.Masked() && !seen[r.Dest], "a route has one destination of its own")
+		keep(!r.Gateway.IsValid() || r.Gateway.Is4() && !slices.Contains(c.Local, r.Gateway), "a gateway is another IPv4 host")
+		keep(r.Dest.Addr().Is4() || c.MTU >= minIPv6, "IPv6 has its mtu")
+		keep(strings.HasPrefix(r.Where, c.file+":"), "a route knows where it stands")
+		seen[r.Dest] = true
+	}
+	keep(slices.IsSortedFunc(c.Routes, func(a, b Route) int {
+		return strings.Compare(a.Keyword[len(a.Keyword)-1:], b.Keyword[len(b.Keyword)-1:])
+	}), "routes are in order")
+}

@@ -1,0 +1,382 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// base is a whole configuration without the keyword that a test is about.
+func base(mode Mode, without string) string {
+	var b strings.Builder
+	lines := []struct{ keyword, line string }{
+		{"mode", "mode " + string(mode)},
+		{"local", "local 10.0.0.1"},
+		{"remote", "remote 10.0.0.2"},
+		{"server", "server 203.0.113.1"},
+	}
+	for _, l := range lines {
+		if l.keyword == without {
+			l.line = ""
+		}
+		fmt.Fprintln(&b, l.line)
+	}
+	return b.String()
+}
+
+// A problemTest adds the lines to a base that lacks their first keyword. They
+// begin at line 5.
+type problemTest struct {
+	lines string
+	want  string // what stands after "vpnd.conf:5: keyword: ", or whole lines
+}
+
+var problemTests = []problemTest{
+	{"mode", `wrong number of arguments; say "mode client|server"`},
+	{"mode client server", `wrong number of arguments; say "mode client|server"`},
+	{"mode peer", `"peer" is none of client, server`},
+	{"mode clinet", `"clinet" is none of client, server; did you mean "client"?`},
+	{"mode server\nmode client", `vpnd.conf:6: mode: stands on line 5 already; keep one of the two`},
+
+	{"server", `wrong number of arguments; say "server ADDRESS [PORT]"`},
+	{"server 10.9.9.9 1 2", `wrong number of arguments; say "server ADDRESS [PORT]"`},
+	{"server 65536", `"65536" is not a port from 0 to 65535`},
+	{"server 10.9.9.9 http", `"http" is not a port from 0 to 65535`},
+	{"server 10.9.9.9 -1", `"-1" is not a port from 0 to 65535`},
+	{"server 1.2.3", `"1.2.3" is not an IPv4 address, an IPv6 address or a host name`},
+	{"server 192.168.001.1", `"192.168.001.1" is not an IPv4 address, an IPv6 address or a host name`},
+	{"server [2001:db8::1]", `"[2001:db8::1]" is not an IPv4 address, an IPv6 address or a host name`},
+	{"server [2001:db8::1]:379", `"[2001:db8::1]:379" holds address and port; put a blank between them: "2001:db8::1 379"`},
+	{"server gate:379", `"gate:379" holds address and port; put a blank between them: "gate 379"`},
+	{"server :379", `":379" holds address and port; put a blank between them: "379"`},
+	{"server -gate", `"-gate" is not an IPv4 address, an IPv6 address or a host name`},
+	{"server a..b", `"a..b" is not an IPv4 address, an IPv6 address or a host name`},
+	{"server a/b", `"a/b" is not an IPv4 address, an IPv6 address or a host name`},
+	{`server ""`, `"" is not an IPv4 address, an IPv6 address or a host name`},
+	{"server " + strings.Repeat("a", 64), `"` + strings.Repeat("a", 64) + `" is not an IPv4 address, an IPv6 address or a host name`},
+	{"server " + strings.Repeat("a.", 128), `"` + strings.Repeat("a.", 32) + `..." is not an IPv4 address, an IPv6 address or a host name`},
+	{"server 379 379", `"379" is not an IPv4 address, an IPv6 address or a host name`},
+	{"server /dev/ttyS0", `the serial line "/dev/ttyS0" is not in this build; say an address`},
+	{"server 379\nserver 380\nserver 381", `vpnd.conf:6: server: a server listens in one place, and line 5 names it already`},
+
+	{"client", `wrong number of arguments; say "client ADDRESS [PORT]"`},
+	{"client 0 99999", `"99999" is not a port from 0 to 65535`},
+	{"client ?", `"?" is not an IPv4 address, an IPv6 address or a host name`},
+	{"client /dev/ttyS0", `the serial line "/dev/ttyS0" is not in this build; say an address`},
+	{"client 0\nclient 0", `vpnd.conf:6: client: stands on line 5 already; keep one of the two`},
+
+	{"local", `wrong number of arguments; say "local ADDRESS"`},
+	{"local 10.9.0.1 10.9.0.2", `wrong number of arguments; say "local ADDRESS"`},
+	{"local host", `"host" is not an IPv4 or IPv6 address (no name, no prefix length, no zone)`},
+	{"local 10.9.0.1/24", `"10.9.0.1/24" is not an IPv4 or IPv6 address (no name, no prefix length, no zone)`},
+	{"local fe80::1%eth0", `"fe80::1%eth0" is not an IPv4 or IPv6 address (no name, no prefix length, no zone)`},
+	{"local 0.0.0.0", `0.0.0.0 cannot be the address of one host`},
+	{"local ::1", `::1 cannot be the address of one host`},
+	{"local ::ffff:127.0.0.1", `127.0.0.1 cannot be the address of one host`},
+	{"local 224.0.0.1", `224.0.0.1 cannot be the address of one host`},
+	{"local 255.255.255.255", `255.255.255.255 cannot be the address of one host`},
+	{"local auto", `"auto" is not in this build; say "local ADDRESS"`},
+	{"local 10.9.0.1\nlocal 10.9.0.3", `vpnd.conf:6: local: 10.9.0.3 is a second IPv4 address; keep one of the two`},
+	{"local fd00::1\nlocal fd00::3\nlocal 10.9.0.1", `vpnd.conf:6: local: fd00::3 is a second IPv6 address; keep one of the two`},
+	{"local fd00::1\nlocal 10.9.0.1", `fd00::1 needs an IPv6 address as remote too`},
+	{"local fd00::1", `fd00::1 needs an IPv6 address as remote too`},
+	{"local 10.0.0.2", `vpnd.conf:3: remote: 10.0.0.2 is the local address; the two ends need two addresses`},
+
+	{"remote", `wrong number of arguments; say "remote ADDRESS"`},
+	{"remote auto", `"auto" is not an IPv4 or IPv6 address (no name, no prefix length, no zone)`},
+	{"remote ff02::1", `ff02::1 cannot be the address of one host`},
+	{"remote 10.9.0.1\nremote 10.9.0.3", `vpnd.conf:6: remote: 10.9.0.3 is a second IPv4 address; keep one of the two`},
+	{"remote fd00::1\nremote 10.9.0.1", `fd00::1 needs an IPv6 address as local too`},
+
+	{"route", `wrong number of arguments; say "route CIDR [metric N]"`},
+	{"route 10.1.0.0/16 metric", `wrong number of arguments; say "route CIDR [metric N]"`},
+	{"route 10.1.0.0/16 via 10.0.0.2", `wrong number of arguments; say "route CIDR [metric N]"`},
+	{"route 10.1.0.0/16 metric 0", `metric "0" is not a whole number from 1 to 2147483647`},
+	{"route 10.1.0.0/16 metric 2147483648", `metric "2147483648" is not a whole number from 1 to 2147483647`},
+	{"route 10.1.0.0", `"10.1.0.0" lacks a prefix length; for this one host say 10.1.0.0/32`},
+	{"route fd00::1", `"fd00::1" lacks a prefix length; for this one host say fd00::1/128`},
+	{"route fe80::1%x", `"fe80::1%x" is not a network such as 192.0.2.0/24 or 2001:db8::/32`},
+	{"route 10.1.0.0/33", `"10.1.0.0/33" is not a network such as 192.0.2.0/24 or 2001:db8::/32`},
+	{"route ::ffff:10.0.0.0/104", `"::ffff:10.0.0.0/104" is not a network such as 192.0.2.0/24 or 2001:db8::/32`},
+	{"route default", `"default" is not a network such as 192.0.2.0/24 or 2001:db8::/32`},
+	{"route 10.1.2.3/16", `"10.1.2.3/16" has bits set behind the prefix; say 10.1.0.0/16 for the network or 10.1.2.3/32 for the one host`},
+	{"route 10.1.0.0/16\nroute 10.1.0.0/16 metric 5", `vpnd.conf:6: route: 10.1.0.0/16 has a route at vpnd.conf:5 already; keep one of the two`},
+
+	{"route1 10.1.0.0 255.255.0.0", `wrong number of arguments; say "route1 DEST NETMASK GATEWAY"`},
+	{"route2 net 255.255.0.0 10.0.0.2", `DEST "net" is not an IPv4 address`},
+	{"route3 fd00:: ffff:: fd00::1", `DEST "fd00::" is not an IPv4 address`},
+	{"route4 10.1.0.0 16 10.0.0.2", `NETMASK "16" is not an IPv4 address`},
+	{"route5 10.1.0.0 255.255.0.0 tun0", `GATEWAY "tun0" is not an IPv4 address`},
+	{"route6 10.1.0.0 255.0.255.0 10.0.0.2", `NETMASK 255.0.255.0 has ones behind a zero; say 255.0.0.0 if that is meant`},
+	{"route7 10.1.0.0 0.0.255.255 10.0.0.2", `NETMASK 0.0.255.255 has ones behind a zero; say 255.255.0.0 if that is meant`},
+	{"route8 10.1.0.0 0.255.0.0 10.0.0.2", `NETMASK 0.255.0.0 must begin with ones, such as 255.255.255.0`},
+	{"route9 10.1.0.1 255.255.255.192 10.0.0.2", `DEST 10.1.0.1 has bits set behind NETMASK 255.255.255.192; say 10.1.0.0`},
+	{"route1 10.1.0.0 255.255.0.0 127.0.0.1", `GATEWAY 127.0.0.1 cannot be the address of one host`},
+	{"route1 10.1.0.0 255.255.0.0 0.0.0.0\nroute2 10.1.0.0 255.255.0.0 10.0.0.2", `vpnd.conf:6: route2: 10.1.0.0/16 has a route at vpnd.conf:5 already; keep one of the two`},
+	{"route1 10.1.0.0 255.255.0.0 0.0.0.0\nroute1 10.2.0.0 255.255.0.0 0.0.0.0", `vpnd.conf:6: route1: stands on line 5 already; keep one of the two`},
+
+	{"autoroute yes", `"yes" is none of on, off`},
+	{"autoroute on off", `wrong number of arguments; say "autoroute [on|off]"`},
+
+	{"keyfile", `wrong number of arguments; say "keyfile PATH"`},
+	{`keyfile ""`, `"" is not a path`},
+	{"keyfile a b", `more than one path; put a path that holds blanks in double quotes`},
+	{"keyfile vpnd.conf", `"/etc/vpnd/vpnd.conf" is the configuration already; name another file`},
+	{"oldkeyfile", `wrong number of arguments; say "oldkeyfile PATH"`},
+	{"oldkeyfile vpnd.key", `"/etc/vpnd/vpnd.key" is the keyfile already; name another file`},
+	{"pidfile", `wrong number of arguments; say "pidfile PATH"`},
+	{"pidfile ./vpnd.key", `"/etc/vpnd/vpnd.key" is the keyfile already; name another file`},
+	{"control", `wrong number of arguments; say "control PATH"`},
+	{"control c\npidfile c", `"/etc/vpnd/c" is the pidfile already; name another file`},
+	{"randomdev", `wrong number of arguments; say "randomdev DEVICE"`},
+	{"linkup", `wrong number of arguments; say "linkup PATH"`},
+	{"linkdown a b", `more than one path; put a path that holds blanks in double quotes`},
+	{"slipup", `wrong number of arguments; say "slipup PATH"`},
+	{"slipdown", `wrong number of arguments; say "slipdown PATH"`},
+	{"statedir", `wrong number of arguments; say "statedir PATH"`},
+
+	{"keysize", `wrong number of arguments; say "keysize BITS"`},
+	{"keysize 127", `"127" is not a whole number of bits from 128 to 448`},
+	{"keysize 449", `"449" is not a whole number of bits from 128 to 448`},
+	{"keysize 255", `255 is not a multiple of 8; say 248`},
+	{"keepalive", `wrong number of arguments; say "keepalive SECONDS"`},
+	{"keepalive 20 seconds", `wrong number of arguments; say "keepalive SECONDS"`},
+	{"keepalive 20s", `"20s" is not a whole number of seconds from 1 to 86400`},
+	{"keepalive 0", `"0" is not a whole number of seconds from 1 to 86400`},
+	{"keepalive 86401", `"86401" is not a whole number of seconds from 1 to 86400`},
+	{"keepalive 99999999999999999999", `"99999999999999999999" is not a whole number of seconds from 1 to 86400`},
+	{"noanswer 0", `"0" is not a whole number of pings from 1 to 1000`},
+	{"noanswer 1001", `"1001" is not a whole number of pings from 1 to 1000`},
+	{"keyttl 4", `"4" is not a whole number of seconds from 5 to 86400`},
+	{"keyttl 86401", `"86401" is not a whole number of seconds from 5 to 86400`},
+	{"maxdelay -1", `"-1" is not a whole number of seconds from 0 to 86400`},
+	{"maxdelay 86401", `"86401" is not a whole number of seconds from 0 to 86400`},
+	{"mtu 67", `"67" is not a whole number of bytes from 68 to 65000`},
+	{"mtu 65001", `"65001" is not a whole number of bytes from 68 to 65000`},
+	{"mtu 1279\nroute 2001:db8::/32", `1279 is too small for IPv6 (2001:db8::/32); say at least 1280`},
+	{"mtu 1279\nlocal fd00::1\nremote fd00::2", `1279 is too small for IPv6 (fd00::1); say at least 1280`},
+	{"mtu x\nroute 2001:db8::/32\nsendbuf 1024", `"x" is not a whole number of bytes from 68 to 65000`},
+	{"sendbuf x\nmtu 9000", `"x" is not a whole number of bytes from 1024 to 65000`},
+	{"ipopts 16", `"16" is not a whole number from 0 to 15`},
+	{"ipopts low", `"low" is not a whole number from 0 to 15`},
+	{"sendbuf 1023", `"1023" is not a whole number of bytes from 1024 to 65000`},
+	{"sendbuf 65001", `"65001" is not a whole number of bytes from 1024 to 65000`},
+	{"sendbuf 1499", `1499 is less than one packet of mtu 1500; say at least that`},
+	{"retry 0", `"0" is not a whole number of seconds from 1 to 86400`},
+	{"retry 86401", `"86401" is not a whole number of seconds from 1 to 86400`},
+	{"hooktimeout 0", `"0" is not a whole number of seconds from 1 to 3600`},
+	{"hooktimeout 3601", `"3601" is not a whole number of seconds from 1 to 3600`},
+
+	{"auth", `wrong number of arguments; say "auth psk|strong"`},
+	{"auth none", `"none" is none of psk, strong`},
+	{"auth strong", `"strong" is not in this build; say "auth psk"`},
+	{"cipher", `wrong number of arguments; say "cipher CIPHER ..."`},
+	{"cipher blowfish none", `"none" is none of blowfish, aes-256-gcm, chacha20-poly1305`},
+	{"cipher aes-265-gcm", `"aes-265-gcm" is none of blowfish, aes-256-gcm, chacha20-poly1305; did you mean "aes-256-gcm"?`},
+	{"cipher blowfish blowfish", `blowfish is named twice`},
+	{"compress", `wrong number of arguments; say "compress METHOD"`},
+	{"compress gzip", `"gzip" is none of auto, off, asym, s2, deflate, zstd`},
+	{"compress Auto", `"Auto" is none of auto, off, asym, s2, deflate, zstd; did you mean "auto"?`},
+
+	{"tundev", `wrong number of arguments; say "tundev NAME"`},
+	{`tundev ""`, `"" is not a name of 1 to 15 letters`},
+	{"tundev sixteen-letters-", `"sixteen-letters-" is not a name of 1 to 15 letters`},
+	{"tundev .", `"." is not a name for an interface; use letters, digits, "-", "_" and "."`},
+	{"tundev ..", `".." is not a name for an interface; use letters, digits, "-", "_" and "."`},
+	{"tundev a/b", `"a/b" is not a name for an interface; use letters, digits, "-", "_" and "."`},
+	{"tundev vpn%d", `"vpn%d" is not a name for an interface; use letters, digits, "-", "_" and "."`},
+	{"tundev a:b", `"a:b" is not a name for an interface; use letters, digits, "-", "_" and "."`},
+	{`tundev "a b"`, `"a b" is not a name for an interface; use letters, digits, "-", "_" and "."`},
+	{"tundev tün", `"tün" is not a name for an interface; use letters, digits, "-", "_" and "."`},
+
+	{"keepalvie 20", `unknown keyword; did you mean "keepalive"?`},
+	{"xyzzy 20", `unknown keyword; vpnd.conf(5) lists all there are`},
+	{"pidfile \xff", "\"\\xff\" is not UTF-8 text"},
+	{"\x1b[31m 1", "vpnd.conf:5: \"\\x1b[31m\": unknown keyword; vpnd.conf(5) lists all there are"},
+	{"\"\" 1", "vpnd.conf:5: unknown keyword; vpnd.conf(5) lists all there are"},
+	{"# " + strings.Repeat("x", maxLine-1), "vpnd.conf:5: the line is longer than 4096 bytes"},
+}
+
+// parseProblems parses text, which must have problems, and returns them.
+func parseProblems(t *testing.T, text string) Errors {
+	t.Helper()
+	c, err := Parse("/etc/vpnd/vpnd.conf", strings.NewReader(text))
+	var errs Errors
+	if !errors.As(err, &errs) || c != nil {
+		t.Fatalf("got %v and error %v, want only Errors from\n%s", c, err, text)
+	}
+	return errs
+}
+
+func TestProblems(t *testing.T) {
+	for _, tt := range problemTests {
+		name, _, _ := strings.Cut(tt.lines, "\n")
+		t.Run(name, func(t *testing.T) {
+			keyword, _, _ := strings.Cut(name, " ")
+			errs := parseProblems(t, base(Server, keyword)+tt.lines+"\n")
+			want := tt.want
+			if !strings.HasPrefix(want, "vpnd.conf:") {
+				want = fmt.Sprintf("vpnd.conf:5: %s: %s", keyword, want)
+			}
+			got := strings.ReplaceAll(errs.Error(), "/etc/vpnd/vpnd.conf:", "vpnd.conf:")
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestEveryKeywordHasProblems(t *testing.T) {
+	for _, k := range Keywords() {
+		tested := func(tt problemTest) bool {
+			return tt.lines == k.Name || strings.HasPrefix(tt.lines, k.Name+" ")
+		}
+		if k.parse != nil && !slices.ContainsFunc(problemTests, tested) {
+			t.Errorf("no problem of %q is tested", k.Name)
+		}
+	}
+}
+
+func TestClientProblems(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"no server", base(Client, "server"), `vpnd.conf: server: missing; say "server ADDRESS [PORT]", where to connect`},
+		{"misspelt server", base(Client, "server") + "sever 10.9.9.9", `vpnd.conf:5: sever: unknown keyword; did you mean "server"?`},
+		{"any server", base(Client, "server") + "server 0.0.0.0 379", `vpnd.conf:5: server: a client needs the address of the server, not any address`},
+		{"only a port", base(Client, "server") + "server 24741", `vpnd.conf:5: server: a client needs the address of the server, not any address`},
+		{"old key", base(Client, "") + "oldkeyfile old.key", `vpnd.conf:5: oldkeyfile: only a server accepts an old key; remove the line`},
+		{"two old keys", base(Client, "") + "oldkeyfile a\noldkeyfile b", `vpnd.conf:6: oldkeyfile: stands on line 5 already; keep one of the two`},
+		{"what is missing comes last", base(Client, "remote") + "mtu x", `vpnd.conf:5: mtu: "x" is not a whole number of bytes from 68 to 65000
+vpnd.conf: remote: missing; say "remote ADDRESS", the inner address of the other end`},
+		{"no remote", base(Client, "remote"), `vpnd.conf: remote: missing; say "remote ADDRESS", the inner address of the other end`},
+		{"two families", base(Client, "remote") + "remote fd00::2", `vpnd.conf:2: local: 10.0.0.1 needs an IPv4 address as remote too`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := strings.ReplaceAll(parseProblems(t, tt.text).Error(), "/etc/vpnd/vpnd.conf:", "vpnd.conf:")
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestNotInBuild compares what is not in this build with a list that a later
+// build makes shorter.
+func TestNotInBuild(t *testing.T) {
+	missing := strings.Fields(`speed localline nortscts xfilter telnet rs485 modemchat demand idle noipv6 nomulticast
+		pool peers clienttoclient passphrase proxy redirect dns user metrics logformat`)
+	var got []string
+	for _, k := range Keywords() {
+		_, err := Parse("vpnd.conf", strings.NewReader(base(Server, "")+k.Name+"\n"))
+		if errors.Is(err, ErrNotInBuild) {
+			got = append(got, k.Name)
+		}
+	}
+	if diff := cmp.Diff(missing, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	for _, text := range []string{
+		base(Server, "remote"),
+		base(Client, "server") + "server /dev/ttyS0 9600 8n1",
+		base(Client, "client") + "client /dev/ttyS0",
+		base(Client, "local") + "local auto",
+		base(Client, "") + "auth strong",
+	} {
+		if errs := parseProblems(t, text); len(errs) != 1 || !errors.Is(errs, ErrNotInBuild) {
+			t.Errorf("got %v, want one problem that is ErrNotInBuild", errs)
+		}
+	}
+	if errs := parseProblems(t, base(Client, "remote")); errors.Is(errs, ErrNotInBuild) {
+		t.Errorf("got ErrNotInBuild for a client without remote: %v", errs)
+	}
+}
+
+func TestTenMistakesMakeTenLines(t *testing.T) {
+	_, err := ParseFile("testdata/ten-mistakes.conf")
+	if err == nil || len(strings.Split(err.Error(), "\n")) != 10 {
+		t.Errorf("got\n%v\nwant ten lines", err)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"bytes", strings.Repeat("#"+strings.Repeat("x", 4095)+"\n", maxFile/4097+1), "vpnd.conf:256: the file is larger than 1048576 bytes; is it the right one?"},
+		{"lines", strings.Repeat("\n", maxLines+1), "vpnd.conf:10001: the file has more than 10000 lines; is it the right one?"},
+		{"lines without an end", strings.Repeat("\n", maxLines) + "x", "vpnd.conf:10001: the file has more than 10000 lines; is it the right one?"},
+		{"NUL byte", "mode server\n#\x00\nx", "vpnd.conf:2: holds a NUL byte; this is no plain text file"},
+		{"NUL byte at once", "\x00", "vpnd.conf:1: holds a NUL byte; this is no plain text file"},
+		{"UTF-16", "\xff\xfem\x00o\x00d\x00e\x00", "vpnd.conf:1: holds a NUL byte; this is no plain text file"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := strings.ReplaceAll(parseProblems(t, tt.text).Error(), "/etc/vpnd/vpnd.conf:", "vpnd.conf:")
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+	text := base(Server, "")
+	most := text + strings.Repeat("#\n", maxLines-strings.Count(text, "\n"))
+	most += "#" + strings.Repeat("x", maxLine-1)
+	most = strings.Replace(most, "#\n", "", 1)
+	if _, err := Parse("vpnd.conf", strings.NewReader(most)); err != nil {
+		t.Errorf("%d lines, the last of %d bytes: %v", maxLines, maxLine, err)
+	}
+	full := text + strings.Repeat("#"+strings.Repeat("x", 4094)+"\n", (maxFile-len(text))/4096)
+	full += strings.Repeat(" ", maxFile-len(full))
+	if _, err := Parse("vpnd.conf", strings.NewReader(full)); err != nil {
+		t.Errorf("%d bytes: %v", len(full), err)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"server", "mode", "keepalive", "noanswer", "dns", "linkup", "slipup"}
+	for word, want := range map[string]string{
+		"server": "server", "srver": "server", "seerver": "server", "sevrer": "server", "sarver": "server",
+		"MODE": "mode", "mdoe": "mode", "moda": "mode", "made": "mode", "meda": "",
+		"kepaliv": "keepalive", "kpaliv": "keepalive", "paliv": "", "nsa": "", "nds": "dns", "": "", "servant1": "",
+		"linup": "linkup", "limkup": "linkup", "lipkup": "linkup", "slinkup": "linkup", "siipup": "slipup", "lipup": "slipup",
+	} {
+		if got := nearest(word, names); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
+		}
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"", "ab", 2}, {"ab", "", 2}, {"ab", "ab", 0}, {"ab", "ba", 1}, {"xab", "xba", 1},
+		{"ab", "bc", 2}, {"ab", "ca", 2}, {"abc", "ac", 1}, {"ac", "abc", 1}, {"abc", "axc", 1}, {"kitten", "sitting", 3},
+	} {
+		if got := distance(tt.a, tt.b); got != tt.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", tt.a, tt.b, got, tt.want)
+		}
+	}
+}
+
+func TestIsName(t *testing.T) {
+	label := strings.Repeat("a", 63)
+	for name, want := range map[string]bool{
+		"a": true, "z": true, "A": true, "Z": true, "a0.b9c": true, "a-b": true, "_a": true, "a.": true, label: true, "0.a": true, "1a": true,
+		"": false, ".": false, "a..b": false, ".a": false, "-a": false, "a-": false, label + "a": false, "a.0": false, "a.9": false, "12": false,
+		"a@b": false, "a[b": false, "a`b": false, "a{b": false, "a/b": false, "a:b": false, "a b": false, "ä": false,
+	} {
+		if got := isName(name); got != want {
+			t.Errorf("isName(%q) = %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestBrokenDefaultIsReported(t *testing.T) {
+	p := newParser(&Config{file: "vpnd.conf", lines: map[string][]int{}})
+	p.table = []Keyword{{Name: "mtu", Default: "x", parse: number(new(int), "", 1, 2)}}
+	p.defaults()
+	if want := `vpnd.conf: mtu: default "x": "x" is not a whole number from 1 to 2`; p.errs.Error() != want {
+		t.Errorf("got %q, want %q", p.errs.Error(), want)
+	}
+}
