@@ -1,0 +1,139 @@
+// Package compress shrinks a block of packets, never expands it beyond a limit.
+//
+// A block is the content of one BATCH frame, at most MaxBlock bytes. On the
+// wire it is one header byte and a body:
+//
+//	  7   6   5   4     3          2       1   0
+//	+---------------+----------+-------+---------+
+//	|    method     | stateful | reset |  spare  |  body ...
+//	+---------------+----------+-------+---------+
+//
+// Each direction has a history: the last 32 KiB of the plain bytes of its
+// stateful blocks. One rule keeps the histories of the two ends equal:
+//
+//   - A stateful block is appended to the history, whatever its method. With
+//     the reset bit the history is emptied first. Any other block leaves the
+//     history alone.
+//
+// So a block that deflate has taken into its window but could not shrink
+// travels stored and stateful, and a block that was never shown to deflate
+// travels plainly stored. These are all legal headers; a receiver refuses any
+// other, and a body longer than MaxBlock:
+//
+//	00          stored    the block as it is
+//	08, 0c      stored    the same, and appended to the history
+//	10          s2        an S2 block with its length in front
+//	28, 2c      deflate   RFC 1951 blocks that refer to the history, ended by a
+//	                      sync flush whose last four bytes 00 00 ff ff are left out
+//	30          zstd      one single-segment frame without its magic number,
+//	                      checksum and dictionary
+//
+// A history does not exist before the first reset bit, after Release and after
+// a deflate body that could not be read.
+package compress
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/klauspost/compress/flate"
+)
+
+// MaxBlock is the largest number of plain bytes in a block, and of bytes in
+// its body: what a frame of 65535 bytes has room for after the frame type and
+// the header byte.
+const MaxBlock = 65533
+
+const (
+	stateful  = 1 << 3
+	reset     = 1 << 2
+	spareBits = 1<<1 | 1<<0
+
+	// scratchSize holds a block in any form: no method adds as much as 64 bytes.
+	scratchSize = MaxBlock + 64
+
+	historySize = flate.MaxCustomWindowSize
+
+	syncTail   = "\x00\x00\xff\xff"     // ends every sync flush
+	finalBlock = "\x01\x00\x00\xff\xff" // empty, tells the reader to stop
+
+	zstdMagic = "\x28\xb5\x2f\xfd" // begins every frame
+	zstdForm  = 0x20               // single segment, nothing optional
+	zstdMask  = 0x3f               // all but the width of the content size
+)
+
+var (
+	// ErrTooLarge says that a block or its body is longer than MaxBlock. No
+	// more than a block's worth of it was expanded.
+	ErrTooLarge = errors.New("block is too large")
+	// ErrHistory says that a stateful block needs a history that is missing.
+	// The caller drops the block and asks the peer for a reset.
+	ErrHistory = errors.New("history of the block is missing")
+	// ErrCorrupt says that a block is not what an Encoder of the peer would
+	// send. It wraps the cause.
+	ErrCorrupt = errors.New("block is corrupt")
+)
+
+// Method is the way in which the body of a block is compressed.
+type Method uint8
+
+// The methods, as numbered on the wire.
+const (
+	Stored Method = iota
+	S2
+	Deflate
+	Zstd
+)
+
+// String returns the keyword of the method.
+func (m Method) String() string {
+	switch m {
+	case Stored:
+		return "stored"
+	case S2:
+		return "s2"
+	case Deflate:
+		return "deflate"
+	case Zstd:
+		return "zstd"
+	}
+	return fmt.Sprintf("method %d", uint8(m))
+}
+
+// Set is a set of methods, with the bit 1<<m for the method m. The methods
+// that both ends have are the intersection of their sets.
+type Set uint8
+
+// All is the set of the methods that this package has.
+const All Set = 1<<Stored | 1<<S2 | 1<<Deflate | 1<<Zstd
+
+// Has reports whether m is in the set; Stored always is.
+func (s Set) Has(m Method) bool {
+	return m == Stored || s&All>>m&1 != 0
+}
+
+// Accepts returns the methods that an end with the policy lets its peer use.
+func Accepts(policy string) (Set, error) {
+	if _, err := sends(policy); err != nil {
+		return 0, err
+	}
+	if policy == "off" {
+		return 1 << Stored, nil
+	}
+	return All, nil
+}
+
+// sends returns the method that an end with the policy uses where it pays.
+func sends(policy string) (Method, error) {
+	switch policy {
+	case "off", "asym":
+		return Stored, nil
+	case "auto", "s2":
+		return S2, nil
+	case "deflate":
+		return Deflate, nil
+	case "zstd":
+		return Zstd, nil
+	}
+	return 0, fmt.Errorf("compression policy %q is unknown", policy)
+}

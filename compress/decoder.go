@@ -1,0 +1,212 @@
+package compress
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Decoder expands the blocks of one direction. It belongs to one goroutine.
+//
+// Its memory is taken at the first block that needs it and given back by
+// Release: 72 KiB with s2, 270 KiB with zstd, 220 KiB with deflate, 350 KiB with
+// all of them, whatever the peer sends.
+type Decoder struct {
+	common  Set
+	block   []byte // the last block
+	input   []byte // a body with what the wire leaves out
+	history []byte // nil: missing
+	source  bytes.Reader
+	flate   io.Reader // reads source
+	zstd    *zstd.Decoder
+}
+
+// NewDecoder returns a Decoder that takes the methods in common.
+func NewDecoder(common Set) *Decoder {
+	return &Decoder{common: common}
+}
+
+// Decode expands src, a header byte and a body. The block is part of src or of
+// the Decoder and valid until either changes. The errors wrap ErrTooLarge,
+// ErrHistory or ErrCorrupt.
+func (d *Decoder) Decode(src []byte) (block []byte, err error) {
+	m, flags, err := d.header(src)
+	if err != nil {
+		return nil, err
+	}
+	if flags&reset != 0 {
+		d.clearHistory()
+	}
+	if flags&stateful != 0 && d.history == nil {
+		return nil, ErrHistory
+	}
+	block, err = d.expand(m, src[1:])
+	if err != nil {
+		return nil, fmt.Errorf("expand %s: %w", m, err)
+	}
+	if flags&stateful != 0 {
+		d.remember(block)
+	}
+	return block, nil
+}
+
+// Release gives the memory of an idle Decoder back, and forgets the history.
+func (d *Decoder) Release() {
+	*d = Decoder{common: d.common}
+}
+
+// header checks all that can be known before a byte is expanded.
+func (d *Decoder) header(src []byte) (m Method, flags byte, err error) {
+	if len(src) == 0 {
+		return 0, 0, fmt.Errorf("%w: no header", ErrCorrupt)
+	}
+	if len(src) > 1+MaxBlock {
+		return 0, 0, ErrTooLarge
+	}
+	m, flags = Method(src[0]>>4), src[0]&0xf
+	if !d.common.Has(m) {
+		return 0, 0, fmt.Errorf("%w: %s is not agreed on", ErrCorrupt, m)
+	}
+	if !legal(m, flags) {
+		return 0, 0, fmt.Errorf("%w: header %02x", ErrCorrupt, src[0])
+	}
+	return m, flags, nil
+}
+
+// legal reports whether the flags may stand beside the method.
+func legal(m Method, flags byte) bool {
+	switch flags {
+	case 0:
+		return m != Deflate
+	case stateful, stateful | reset:
+		return m == Stored || m == Deflate
+	}
+	return false
+}
+
+func (d *Decoder) expand(m Method, body []byte) ([]byte, error) {
+	if m == Stored {
+		return body, nil
+	}
+	if d.block == nil {
+		d.block = make([]byte, scratchSize)
+	}
+	switch m {
+	case S2:
+		return d.decodeS2(body)
+	case Zstd:
+		return d.decodeZstd(body)
+	default:
+		return d.inflate(body)
+	}
+}
+
+func (d *Decoder) decodeS2(body []byte) ([]byte, error) {
+	n, err := s2.DecodedLen(body)
+	if err != nil {
+		return nil, corrupt(err)
+	}
+	if n > MaxBlock {
+		return nil, ErrTooLarge
+	}
+	block, err := s2.Decode(d.block, body)
+	if err != nil {
+		return nil, corrupt(err)
+	}
+	return block, nil
+}
+
+func (d *Decoder) decodeZstd(body []byte) ([]byte, error) {
+	if len(body) == 0 || body[0]&zstdMask != zstdForm {
+		return nil, corrupt(errors.New("not a frame of the agreed form"))
+	}
+	if d.zstd == nil {
+		// There is an error only for options that do not exist. The limit to
+		// the capacity counts all frames of a body together.
+		d.zstd, _ = zstd.NewReader(nil,
+			zstd.WithDecoderMaxMemory(MaxBlock),
+			zstd.WithDecoderMaxWindow(MaxBlock),
+			zstd.WithDecodeAllCapLimit(true),
+			zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderLowmem(true))
+	}
+	block, err := d.zstd.DecodeAll(d.complete(zstdMagic, body, ""), d.block[:0])
+	switch {
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), len(block) > MaxBlock:
+		return nil, ErrTooLarge
+	case err != nil:
+		return nil, corrupt(err)
+	}
+	return block, nil
+}
+
+// inflate leaves no history behind when it fails: the peer's has the block.
+func (d *Decoder) inflate(body []byte) ([]byte, error) {
+	n, err := d.readFlate(d.complete("", body, syncTail+finalBlock))
+	if err != nil {
+		d.history = nil
+		return nil, err
+	}
+	return d.block[:n], nil
+}
+
+// readFlate expands a complete deflate stream into d.block. A stream per block,
+// with the history as its dictionary, ends at a known place; one stream for all
+// blocks would end each in the error of a missing byte.
+func (d *Decoder) readFlate(stream []byte) (n int, err error) {
+	d.source.Reset(stream)
+	if d.flate == nil {
+		d.flate = flate.NewReader(&d.source)
+	}
+	if err := d.flate.(flate.Resetter).Reset(&d.source, d.history); err != nil {
+		return 0, corrupt(err)
+	}
+	for err == nil && n <= MaxBlock {
+		var m int
+		m, err = d.flate.Read(d.block[n:])
+		n += m
+	}
+	switch {
+	case n > MaxBlock:
+		return 0, ErrTooLarge
+	case err != io.EOF:
+		return 0, corrupt(err)
+	case d.source.Len() > 0:
+		return 0, corrupt(errors.New("stream ends within the body"))
+	}
+	return n, nil
+}
+
+// complete returns the body with what the wire leaves out, in d.input.
+func (d *Decoder) complete(front string, body []byte, back string) []byte {
+	if d.input == nil {
+		d.input = make([]byte, 0, scratchSize)
+	}
+	d.input = append(append(append(d.input[:0], front...), body...), back...)
+	return d.input
+}
+
+func (d *Decoder) clearHistory() {
+	if d.history == nil {
+		d.history = make([]byte, 0, historySize)
+	}
+	d.history = d.history[:0]
+}
+
+// remember appends the block to the history, which keeps its last bytes.
+func (d *Decoder) remember(block []byte) {
+	block = block[max(0, len(block)-historySize):]
+	if over := len(d.history) + len(block) - historySize; over > 0 {
+		d.history = append(d.history[:0], d.history[over:]...)
+	}
+	d.history = append(d.history, block...)
+}
+
+func corrupt(cause error) error {
+	return fmt.Errorf("%w: %w", ErrCorrupt, cause)
+}

@@ -1,0 +1,278 @@
+package compress
+
+import (
+	"bytes"
+	stdflate "compress/flate"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zstd"
+)
+
+// TestHeaders tries every header byte before a body of its method.
+func TestHeaders(t *testing.T) {
+	block := sourceText(t)[:5000]
+	legal := []byte{0x00, 0x08, 0x0c, 0x10, 0x28, 0x2c, 0x30}
+	bodies := map[Method][]byte{}
+	for _, policy := range []string{"off", "s2", "deflate", "zstd"} {
+		src := newEncoder(t, policy).Append(nil, block)
+		bodies[Method(src[0]>>4)] = src[1:]
+	}
+	for h := range 256 {
+		d := NewDecoder(All)
+		d.clearHistory()
+		got, err := d.Decode(append([]byte{byte(h)}, bodies[Method(h>>4)]...))
+		switch {
+		case bytes.IndexByte(legal, byte(h)) < 0:
+			if !errors.Is(err, ErrCorrupt) {
+				t.Errorf("header %02x: %v, want ErrCorrupt", h, err)
+			}
+		case err != nil || !bytes.Equal(got, block):
+			t.Errorf("header %02x: differs, %v", h, err)
+		}
+	}
+	if _, err := NewDecoder(All).Decode(nil); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("no header: %v, want ErrCorrupt", err)
+	}
+}
+
+func TestNotInCommon(t *testing.T) {
+	block := sourceText(t)[:5000]
+	for m, policy := range map[Method]string{S2: "s2", Deflate: "deflate", Zstd: "zstd"} {
+		src := newEncoder(t, policy).Append(nil, block)
+		if _, err := NewDecoder(All &^ (1 << m)).Decode(src); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%v: %v, want ErrCorrupt", m, err)
+		}
+		if got, err := NewDecoder(1 << m).Decode(src); err != nil || !bytes.Equal(got, block) {
+			t.Errorf("only %v: differs, %v", m, err)
+		}
+	}
+}
+
+func TestMissingHistory(t *testing.T) {
+	text := sourceText(t)
+	e := newEncoder(t, "deflate")
+	first, second := e.Append(nil, text[:3000]), e.Append(nil, text[3000:6000])
+	e.Reset()
+	third := e.Append(nil, text[6000:9000])
+	broken := append([]byte{first[0]}, "\xff\xff\xff"...)
+
+	d := NewDecoder(All)
+	for _, c := range []struct {
+		name string
+		src  []byte
+		want error
+	}{
+		{"before the first reset", second, ErrHistory},
+		{"stored before the first reset", []byte{stateful, 1, 2, 3}, ErrHistory},
+		{"reset", first, nil},
+		{"next", second, nil},
+		{"a stateless block", []byte{0, 1, 2, 3}, nil},
+		{"corrupt", broken, ErrCorrupt},
+		{"after a corrupt block", second, ErrHistory},
+		{"reset again", third, nil},
+	} {
+		if _, err := d.Decode(c.src); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+	d.Release()
+	if _, err := d.Decode(second); !errors.Is(err, ErrHistory) {
+		t.Errorf("after Release: %v, want ErrHistory", err)
+	}
+}
+
+func TestTruncation(t *testing.T) {
+	text := sourceText(t)
+	for _, policy := range []string{"s2", "deflate", "zstd"} {
+		for _, n := range []int{100, 1000, 6000} {
+			t.Run(fmt.Sprint(policy, n), func(t *testing.T) {
+				block := bytes.Repeat(text[:n/2], 2)
+				src := newEncoder(t, policy).Append(nil, block)
+				if src[0]>>4 == byte(Stored) {
+					t.Fatal("the block is stored")
+				}
+				d := NewDecoder(All)
+				for i := range src {
+					if _, err := d.Decode(src[:i]); !errors.Is(err, ErrCorrupt) {
+						t.Errorf("%d of %d bytes: %v, want ErrCorrupt", i, len(src), err)
+					}
+				}
+				longer := append(bytes.Clone(src), 0)
+				if _, err := d.Decode(longer); !errors.Is(err, ErrCorrupt) {
+					t.Errorf("a byte more: %v, want ErrCorrupt", err)
+				}
+				if got, err := d.Decode(src); err != nil || !bytes.Equal(got, block) {
+					t.Errorf("the whole: differs, %v", err)
+				}
+			})
+		}
+	}
+}
+
+// deflated returns a body of n zeros, whatever n is.
+func deflated(t *testing.T, n int) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w, err := flate.NewWriter(&buf, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, n)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte(syncTail))
+}
+
+// zstdFrame returns the body of a frame of zeros that gives their number in 4
+// bytes.
+func zstdFrame(n int) []byte {
+	body := binary.LittleEndian.AppendUint32([]byte{zstdForm | 2<<6}, uint32(n))
+	for {
+		size := min(n, 1<<16)
+		n -= size
+		header := uint32(size)<<3 | 1<<1 // a run of one byte
+		if n == 0 {
+			header |= 1
+		}
+		body = append(body, byte(header), byte(header>>8), byte(header>>16), 0)
+		if n == 0 {
+			return body
+		}
+	}
+}
+
+// lyingFrame returns a frame that gives a size of 64 but has much more.
+func lyingFrame() []byte {
+	return append([]byte{zstdForm | 2<<6, 64, 0, 0, 0}, zstdFrame(50 << 20)[5:]...)
+}
+
+func TestBombs(t *testing.T) {
+	frames := bytes.Repeat(append([]byte(zstdMagic), zstdFrame(60000)...), 1000)[len(zstdMagic):]
+	for _, c := range []struct {
+		name string
+		m    Method
+		body []byte
+		want error
+	}{
+		{"s2 claims 4 GB", S2, append(binary.AppendUvarint(nil, 1<<32-1), make([]byte, 100)...), ErrTooLarge},
+		{"s2 claims one more", S2, append(binary.AppendUvarint(nil, MaxBlock+1), make([]byte, 100)...), ErrTooLarge},
+		{"s2 claims more than 32 bits", S2, append(binary.AppendUvarint(nil, 1<<40), make([]byte, 100)...), ErrCorrupt},
+		{"deflate 1000 to 1", Deflate, deflated(t, 4<<20), ErrTooLarge},
+		{"deflate one more", Deflate, deflated(t, MaxBlock+1), ErrTooLarge},
+		{"deflate of nothing", Deflate, append(bytes.Repeat([]byte("\x00\x00\x00\xff\xff"), MaxBlock/5), 0), nil},
+		{"deflate ends within the body", Deflate, []byte(finalBlock + "more"), ErrCorrupt},
+		{"zstd 2000 to 1", Zstd, zstdFrame(60 << 20), ErrTooLarge},
+		{"zstd one more", Zstd, zstdFrame(MaxBlock + 1), ErrTooLarge},
+		{"zstd claims 4 GB", Zstd, []byte{zstdForm | 2<<6, 0xff, 0xff, 0xff, 0xff, 1, 0, 0}, ErrTooLarge},
+		{"zstd claims 2^64", Zstd, append([]byte{zstdForm | 3<<6}, bytes.Repeat([]byte{0xff}, 12)...), ErrTooLarge},
+		{"zstd has more than it claims", Zstd, lyingFrame(), ErrCorrupt},
+		{"zstd frames in a row", Zstd, frames, ErrTooLarge},
+		{"zstd window of 3.75 TB", Zstd, []byte{0, 0xff, 1, 0, 0}, ErrCorrupt},
+		{"zstd dictionary", Zstd, []byte{zstdForm | 1, 7, 1, 1, 0, 0}, ErrCorrupt},
+		{"zstd checksum", Zstd, []byte{zstdForm | 4, 1, 9, 0, 0, 'x', 1, 2, 3, 4}, ErrCorrupt},
+		{"stored one more", Stored, make([]byte, MaxBlock+1), ErrTooLarge},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := NewDecoder(All)
+			for _, src := range [][]byte{{0x10, 0}, {0x2c}, append([]byte{0x30}, zstdFrame(1)...)} {
+				_, _ = d.Decode(src) // takes the memory that a Decoder takes anyway
+			}
+			h := byte(c.m) << 4
+			if c.m == Deflate {
+				h |= stateful | reset
+			}
+			src := append([]byte{h}, c.body...)
+			if len(c.body) > MaxBlock && c.m != Stored {
+				t.Fatalf("the bomb of %d bytes fits into no frame", len(c.body))
+			}
+			used := allocated(func() {
+				got, err := d.Decode(src)
+				if !errors.Is(err, c.want) {
+					t.Errorf("%d bytes, %v, want %v", len(got), err, c.want)
+				}
+			})
+			if used > 300<<10 {
+				t.Errorf("%d bytes of memory", used)
+			}
+		})
+	}
+}
+
+func TestLargest(t *testing.T) {
+	zeros := make([]byte, MaxBlock)
+	for name, src := range map[string][]byte{
+		"stored":  append([]byte{0x00}, zeros...),
+		"deflate": append([]byte{0x2c}, deflated(t, MaxBlock)...),
+		"zstd":    append([]byte{0x30}, zstdFrame(MaxBlock)...),
+		"s2":      newEncoder(t, "s2").Append(nil, zeros),
+	} {
+		if got, err := NewDecoder(All).Decode(src); err != nil || !bytes.Equal(got, zeros) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+}
+
+func TestRemember(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 4))
+	d := NewDecoder(All)
+	var all []byte
+	for _, n := range []int{0, 1, 1000, historySize - 1001, 0, 1, 5000, historySize - 1, historySize, historySize + 1, MaxBlock, 7} {
+		block := randomBytes(rng, n)
+		src := append([]byte{stateful}, block...)
+		if all == nil {
+			src[0] |= reset
+		}
+		if _, err := d.Decode(src); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, block...)
+		if want := all[max(0, len(all)-historySize):]; !bytes.Equal(d.history, want) {
+			t.Errorf("after %d bytes: the history has %d bytes, or other ones", n, len(d.history))
+		}
+	}
+}
+
+// TestDeflateStandard reads the bodies with the reader of the standard library.
+func TestDeflateStandard(t *testing.T) {
+	text := sourceText(t)
+	var stream bytes.Buffer
+	e := newEncoder(t, "deflate")
+	for block := range slices.Chunk(text, 1<<10) {
+		src := e.Append(nil, block)
+		if Method(src[0]>>4) != Deflate {
+			t.Fatalf("header %02x", src[0])
+		}
+		stream.Write(src[1:])
+		stream.WriteString(syncTail)
+	}
+	stream.WriteString(finalBlock)
+	got, err := io.ReadAll(stdflate.NewReader(&stream))
+	if err != nil || !bytes.Equal(got, text) {
+		t.Errorf("differs, %v", err)
+	}
+}
+
+// TestZstdStandard takes the body, its magic put back, to a plain reader.
+func TestZstdStandard(t *testing.T) {
+	block := sourceText(t)[:4000]
+	src := newEncoder(t, "zstd").Append(nil, block)
+	r, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	got, err := r.DecodeAll(append([]byte(zstdMagic), src[1:]...), nil)
+	if err != nil || !bytes.Equal(got, block) {
+		t.Errorf("differs, %v", err)
+	}
+}

@@ -1,0 +1,89 @@
+package compress
+
+import (
+	"bytes"
+	"testing"
+)
+
+// fuzzDecode feeds bodies of one method to a Decoder, with another block
+// before and after so that a history and its loss are met.
+func fuzzDecode(f *testing.F, policy string, header byte) {
+	text := sourceText(f)
+	e := newEncoder(f, policy)
+	for _, n := range []int{0, 1, 40, 300, 3000} {
+		f.Add(e.Append(nil, text[:n])[1:])
+		f.Add(e.Append(nil, make([]byte, n))[1:])
+	}
+	f.Add(e.Append(nil, make([]byte, MaxBlock))[1:])
+	f.Add(zstdFrame(1 << 17))
+
+	d := NewDecoder(All)
+	before := []byte("\x0cthe history of a block that refers to the history")
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if _, err := d.Decode(before); err != nil {
+			t.Fatal(err)
+		}
+		block, err := d.Decode(append([]byte{header}, body...))
+		if err == nil && len(block) > MaxBlock {
+			t.Errorf("%d bytes", len(block))
+		}
+		if err != nil && block != nil {
+			t.Error("a block and an error")
+		}
+		if cap(d.block) > scratchSize || cap(d.input) > scratchSize || cap(d.history) > historySize {
+			t.Errorf("buffers grew to %d, %d, %d", cap(d.block), cap(d.input), cap(d.history))
+		}
+	})
+}
+
+func FuzzDecodeS2(f *testing.F)      { fuzzDecode(f, "s2", byte(S2)<<4) }
+func FuzzDecodeDeflate(f *testing.F) { fuzzDecode(f, "deflate", byte(Deflate)<<4|stateful) }
+func FuzzDecodeZstd(f *testing.F)    { fuzzDecode(f, "zstd", byte(Zstd)<<4) }
+
+// FuzzDecode takes whole blocks, the header included.
+func FuzzDecode(f *testing.F) {
+	for h := range 256 {
+		f.Add([]byte{byte(h), 1, 2, 3})
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		block, err := NewDecoder(All).Decode(src)
+		if err == nil && (len(src) == 0 || src[0]&spareBits != 0 || len(block) > MaxBlock) {
+			t.Errorf("header %x, %d bytes: no error", src[:1], len(block))
+		}
+	})
+}
+
+// FuzzRoundTrip cuts the data into three blocks.
+func FuzzRoundTrip(f *testing.F) {
+	text := sourceText(f)
+	f.Add([]byte(nil), 0, 0)
+	f.Add(text[:1000], 1, 2)
+	f.Add(text[:3000], 100, 2000)
+	f.Add(make([]byte, 3000), 1000, 2000)
+	encoders := make([]*Encoder, len(policies))
+	decoders := make([]*Decoder, len(policies))
+	for i, policy := range policies {
+		encoders[i], decoders[i] = newEncoder(f, policy), NewDecoder(All)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, a, b int) {
+		for _, e := range encoders { // the same data, the same course
+			e.Reset()
+			e.probe = backoff{}
+		}
+		a = max(0, min(a, len(data)))
+		b = max(a, min(b, len(data)))
+		for _, block := range [][]byte{data[:a], data[a:b], data[b:]} {
+			block = block[:min(len(block), MaxBlock)]
+			for i, policy := range policies {
+				src := encoders[i].Append(nil, block)
+				got, err := decoders[i].Decode(src)
+				if err != nil || !bytes.Equal(got, block) {
+					t.Fatalf("%s, %d bytes: differs, %v", policy, len(block), err)
+				}
+				if len(src) > 1+len(block) {
+					t.Fatalf("%s: %d bytes became %d", policy, len(block), len(src))
+				}
+			}
+		}
+	})
+}
