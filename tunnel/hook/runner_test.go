@@ -1,0 +1,122 @@
+package hook
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// stage is a place for scripts that write down when they begin and end.
+type stage struct {
+	t    *testing.T
+	dir  string
+	log  journal
+	path string // of a script: record $1, say so through $2, wait for $3
+}
+
+func newStage(t *testing.T) *stage {
+	dir := t.TempDir()
+	return &stage{t: t, dir: dir, path: write(t, filepath.Join(dir, "hook"), `
+echo "$1 begins"
+if test -n "$2"; then echo >"$2"; read x <"$3"; fi
+echo "$1 ends"`)}
+}
+
+// quick is a script that ends at once.
+func (s *stage) quick(name string) Script {
+	return Script{Path: s.path, Args: []string{name}, Env: environment, Timeout: time.Hour, Log: s.log.logger()}
+}
+
+// slow is a script that runs until end is called; begun waits for its begin.
+func (s *stage) slow(name string) (script Script, begun, end func()) {
+	up, down := fifo(s.t, s.dir, name+".up"), fifo(s.t, s.dir, name+".down")
+	script = s.quick(name)
+	script.Args = append(script.Args, up, down)
+	return script, func() { open(s.t, up, os.O_RDONLY) }, func() { open(s.t, down, os.O_WRONLY).Close() }
+}
+
+func TestRunner(t *testing.T) {
+	s := newStage(t)
+	r := NewRunner(t.Context())
+	r.Wait()
+	r.Start(s.quick("one"))
+	r.Wait()
+	r.Start(s.quick("two"))
+	r.Wait()
+	s.log.expect(t, "one begins", "one ends", "two begins", "two ends")
+}
+
+func TestRunnerLatestWins(t *testing.T) {
+	s := newStage(t)
+	r := NewRunner(t.Context())
+	first, begun, end := s.slow("first")
+	r.Start(first)
+	begun()
+	r.Start(s.quick("second"))
+	r.Start(s.quick("third"))
+	fourth, begun4, end4 := s.slow("fourth")
+	r.Start(fourth)
+	end()
+	begun4()
+	r.Start(s.quick("fifth"))
+	end4()
+	r.Wait()
+	s.log.expect(t, "first begins", "first ends", "fourth begins", "fourth ends", "fifth begins", "fifth ends")
+}
+
+func TestRunnerGoesOnAfterError(t *testing.T) {
+	s := newStage(t)
+	r := NewRunner(t.Context())
+	first, begun, end := s.slow("first")
+	r.Start(first)
+	begun()
+	missing := s.quick("missing")
+	missing.Path = "/no/such/hook"
+	r.Start(missing)
+	end()
+	r.Wait()
+	r.Start(s.quick("last"))
+	r.Wait()
+	s.log.expect(t, "first begins", "first ends",
+		"WARN hook failed: hook /no/such/hook: lstat /no: no such file or directory; write it, or remove the keyword",
+		"last begins", "last ends")
+}
+
+func TestRunnerCanceled(t *testing.T) {
+	s := newStage(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	r := NewRunner(ctx)
+	first, begun, _ := s.slow("first")
+	r.Start(first)
+	begun()
+	r.Start(s.quick("second"))
+	cancel()
+	r.Wait()
+	s.log.expect(t, "first begins",
+		"WARN hook failed: hook "+s.path+": killed: context canceled",
+		"WARN hook failed: hook "+s.path+": context canceled")
+}
+
+// TestRunnerOneAtATime starts scripts from all sides. Each would find the
+// directory of another that still runs.
+func TestRunnerOneAtATime(t *testing.T) {
+	var log journal
+	dir := t.TempDir()
+	path := write(t, filepath.Join(dir, "hook"), `mkdir "$1" && rmdir "$1"`)
+	script := Script{Path: path, Args: []string{dir + "/running"}, Env: environment, Timeout: time.Hour, Log: log.logger()}
+	r := NewRunner(t.Context())
+	var starters sync.WaitGroup
+	for range 4 {
+		starters.Go(func() {
+			for range 20 {
+				r.Start(script)
+			}
+		})
+	}
+	starters.Wait()
+	r.Wait()
+	log.expect(t)
+}

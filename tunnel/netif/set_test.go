@@ -1,0 +1,182 @@
+package netif
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestClosed(t *testing.T) {
+	_, s := openLogged(t, t.TempDir(), preparedKernel())
+	check(t, s.Apply("vpn0", State{}))
+	check(t, s.Close())
+	check(t, s.Close())
+	if err := s.Apply("vpn0", State{}); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("apply: %v", err)
+	}
+	if err := s.Pin(netip.MustParseAddr("192.0.2.1")); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("pin: %v", err)
+	}
+}
+
+func TestNoDevice(t *testing.T) {
+	k := preparedKernel()
+	_, s := openLogged(t, t.TempDir(), k)
+	check(t, s.Pin(netip.MustParseAddr("192.0.2.1"))) // nothing can be swallowed yet
+	if err := s.Apply("vpn1", State{}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "vpn1") {
+		t.Errorf("apply: %v", err)
+	}
+	check(t, s.Apply("vpn0", parseState("route 10.1.0.0/16\n")))
+	k.host = host{}
+	if err := s.Pin(netip.MustParseAddr("192.0.2.1")); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("pin: %v", err)
+	}
+	check(t, s.Close())
+}
+
+// TestOtherDevice moves a Set from one device to another.
+func TestOtherDevice(t *testing.T) {
+	h := foreign([]section{{"host", "link vpn0 1500 up\nlink vpn1 1500 down\n"}})
+	k := &fakeKernel{*h}
+	before := k.host.String()
+	dir := t.TempDir()
+	_, s := openLogged(t, dir, k)
+	state := parseState("mtu 1400\naddr 10.0.0.1 10.0.0.2\nroute 10.1.0.0/16\n")
+	check(t, s.Apply("vpn0", state))
+	check(t, s.Apply("vpn1", state))
+	want := `addr vpn1 10.0.0.1/32 peer 10.0.0.2 noprefixroute
+link vpn0 1500 up
+link vpn1 1400 up
+route 10.1.0.0/16 dev vpn1 proto 118
+`
+	if got := k.host.String(); got != want {
+		t.Errorf("host:\n%swant:\n%s", got, want)
+	}
+	check(t, s.Close())
+	if got := k.host.String(); got != before {
+		t.Errorf("host after close:\n%swant:\n%s", got, before)
+	}
+}
+
+// TestDialed dials a server whose name means another address every day.
+func TestDialed(t *testing.T) {
+	h := foreign([]section{{"host", "link eth0 1500 up\nlink vpn0 1500 up\nroute 0.0.0.0/0 dev eth0 via 192.0.2.1 metric 9\n"}})
+	k := &fakeKernel{*h}
+	_, s := openLogged(t, t.TempDir(), k)
+	check(t, s.Apply("vpn0", parseState("route 0.0.0.0/0\nouter 198.51.100.0\n")))
+	for i := 1; i <= maxDialed+2; i++ {
+		check(t, s.Pin(netip.MustParseAddr(fmt.Sprintf("::ffff:198.51.100.%d", i))))
+		check(t, s.Pin(netip.MustParseAddr("198.51.100.1"))) // is still in use
+	}
+	pins := map[string]bool{}
+	for _, r := range k.host.routes {
+		if r.Proto == protoPin {
+			pins[r.Dest.String()] = true
+		}
+	}
+	if len(pins) != maxDialed+1 || !pins["198.51.100.0/32"] || !pins["198.51.100.1/32"] || !pins["198.51.100.34/32"] {
+		t.Errorf("pins: %v", pins)
+	}
+	check(t, s.Close())
+}
+
+// busyKernel is one that somebody else changes at each step.
+type busyKernel struct {
+	*fakeKernel
+	steps, rest int // the change ends after so many steps
+}
+
+func (k *busyKernel) do(s step) error {
+	if k.steps++; k.steps > k.rest {
+		return k.fakeKernel.do(s)
+	}
+	return fmt.Errorf("%w: file exists", errChanged)
+}
+
+func TestHostChanges(t *testing.T) {
+	for rest, works := range map[int]bool{1: true, maxRounds - 2: true, maxRounds - 1: false} {
+		k := &busyKernel{preparedKernel(), 0, rest}
+		_, s := openLogged(t, t.TempDir(), k)
+		err := s.Apply("vpn0", parseState("mtu 1400\n"))
+		if works && err != nil || !works && !errors.Is(err, errChanged) {
+			t.Errorf("changed %d times: %v", rest, err)
+		}
+		check(t, s.Close())
+	}
+}
+
+// TestUnswept: what an ordinary user cannot sweep stays on record, in the way
+// only when it is in the way.
+func TestUnswept(t *testing.T) {
+	dir := t.TempDir()
+	k := &spyKernel{kernel: preparedKernel()}
+	_, s := openLogged(t, dir, k)
+	state := parseState("mtu 1400\naddr 10.0.0.1 10.0.0.2\nroute 10.1.0.0/16\n")
+	check(t, s.Apply("vpn0", state))
+	s.store.lock.Close()
+
+	k.deny = true
+	log, s := openLogged(t, dir, k)
+	if !strings.Contains(log.String(), "cannot sweep") {
+		t.Errorf("log:\n%s", log)
+	}
+	check(t, s.Apply("vpn0", state))
+	if err := s.Apply("vpn0", State{MTU: 1400}); !errors.Is(err, ErrPermission) || !strings.Contains(err.Error(), "ip route del 10.1.0.0/16 dev vpn0") {
+		t.Errorf("apply: %v", err)
+	}
+	if err := s.Close(); !errors.Is(err, ErrPermission) {
+		t.Errorf("close: %v", err)
+	}
+	wantFiles(t, dir, "x.state")
+
+	k.deny = false
+	_, s = openLogged(t, dir, k)
+	if want := preparedKernel().host.String(); k.kernel.(*fakeKernel).host.String() != want {
+		t.Errorf("host:\n%swant:\n%s", k.kernel.(*fakeKernel).host, want)
+	}
+	check(t, s.Close())
+}
+
+func TestConcurrent(t *testing.T) {
+	h := foreign([]section{{"host", "link eth0 1500 up\nlink vpn0 1500 up\nroute 0.0.0.0/0 dev eth0 via 192.0.2.1 metric 9\n"}})
+	k := &fakeKernel{*h}
+	before := k.host.String()
+	_, s := openLogged(t, t.TempDir(), k)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			if err := s.Apply("vpn0", parseState(fmt.Sprintf("mtu %d\nroute 0.0.0.0/0\n", 1400+i))); err != nil {
+				t.Error(err)
+			}
+			if err := s.Pin(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	check(t, s.Close())
+	if got := k.host.String(); got != before {
+		t.Errorf("host after close:\n%swant:\n%s", got, before)
+	}
+}
+
+// TestCallerKeepsState: what the caller does with its lists afterwards is no
+// concern of the Set.
+func TestCallerKeepsState(t *testing.T) {
+	k := preparedKernel()
+	_, s := openLogged(t, t.TempDir(), k)
+	state := parseState("route 10.1.0.0/16\n")
+	check(t, s.Apply("vpn0", state))
+	state.Routes[0].Dest = netip.MustParsePrefix("10.2.0.0/16")
+	if err := s.Apply("vpn9", state); err == nil {
+		t.Error("applied to nothing")
+	}
+	if got := k.host.routes; len(got) != 1 || got[0].Dest.String() != "10.1.0.0/16" {
+		t.Errorf("routes after going back: %v", got)
+	}
+	check(t, s.Close())
+}

@@ -1,0 +1,206 @@
+package netif
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxState bounds the size of a state file: some 100000 routes.
+	maxState = 16 << 20
+	// maxLockTries bounds how often a lock file may vanish while we lock it.
+	maxLockTries = 100
+
+	newSuffix     = ".new"     // a state file being written
+	damagedSuffix = ".damaged" // one that was moved aside
+)
+
+// store is the state file of one instance and the lock beside it.
+type store struct {
+	path  string
+	lock  *os.File
+	saved []byte // what the file holds, nil when there is none
+	err   error  // why nothing can be recorded
+}
+
+// openStore takes the lock of an instance. When that is not possible for
+// another reason than ErrRunning the store says so when something is saved.
+func openStore(dir, instance string) (*store, error) {
+	if instance == "" || instance != filepath.Base(instance) {
+		return nil, fmt.Errorf("instance %q: not a file name", instance)
+	}
+	s := &store{path: filepath.Join(dir, instance+".state")}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		s.err = err
+		return s, nil
+	}
+	lock, err := takeLock(s.lockPath())
+	if errors.Is(err, ErrRunning) {
+		return nil, fmt.Errorf("instance %s: %w", instance, err)
+	}
+	s.lock, s.err = lock, err
+	if err == nil {
+		_ = os.Remove(s.path + newSuffix) // of a predecessor killed while writing
+	}
+	return s, nil
+}
+
+func (s *store) lockPath() string {
+	return strings.TrimSuffix(s.path, ".state") + ".lock"
+}
+
+// takeLock returns the locked file. The holder removes the file in the end, so
+// a lock counts only while the file still has its name.
+func takeLock(path string) (*os.File, error) {
+	for range maxLockTries {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err != nil {
+			defer f.Close()
+			if err == unix.EWOULDBLOCK {
+				return nil, fmt.Errorf("%w, pid %s", ErrRunning, holder(f))
+			}
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if sameFile(f, path) {
+			writePID(f)
+			return f, nil
+		}
+		f.Close()
+	}
+	return nil, fmt.Errorf("lock %s: it keeps vanishing", path)
+}
+
+func sameFile(f *os.File, path string) bool {
+	open, err1 := f.Stat()
+	named, err2 := os.Stat(path)
+	return err1 == nil && err2 == nil && os.SameFile(open, named)
+}
+
+// writePID tells others who holds the lock. On a full disk they do not learn it.
+func writePID(f *os.File) {
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
+	}
+}
+
+func holder(f *os.File) string {
+	text := make([]byte, 20)
+	n, _ := f.ReadAt(text, 0)
+	pid, err := strconv.Atoi(string(text[:n]))
+	if err != nil {
+		return "unknown"
+	}
+	return strconv.Itoa(pid)
+}
+
+// load returns what a killed predecessor left. A file that cannot be used is
+// moved aside: it must not stop the instance for ever.
+func (s *store) load(log *slog.Logger) record {
+	if s.err != nil {
+		return record{}
+	}
+	text, err := readFile(s.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return record{}
+	}
+	var r record
+	if err == nil {
+		s.saved = text
+		r, err = decode(text)
+	}
+	if err != nil {
+		aside := s.path + damagedSuffix
+		log.Warn("state file cannot be used, what it lists stays on the host", "file", s.path, "err", err, "moved to", aside)
+		s.err = os.Rename(s.path, aside)
+		s.saved = nil
+		return record{}
+	}
+	return r
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxState+1))
+	if err == nil && len(text) > maxState {
+		err = fmt.Errorf("more than %d bytes", maxState)
+	}
+	return text, err
+}
+
+// save makes the file hold r.
+func (s *store) save(r record) error {
+	if r.empty() {
+		return s.remove()
+	}
+	if s.err != nil {
+		return s.err
+	}
+	text, err := r.encode()
+	if err != nil || bytes.Equal(text, s.saved) {
+		return err
+	}
+	if err := replaceFile(s.path, text); err != nil {
+		return err
+	}
+	s.saved = text
+	return nil
+}
+
+func (s *store) remove() error {
+	if s.saved == nil {
+		return nil
+	}
+	if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.saved = nil
+	return nil
+}
+
+// replaceFile writes a file so that at any moment it is the old or the new one.
+func replaceFile(path string, text []byte) error {
+	temp := path + newSuffix
+	if err := writeFile(temp, text); err != nil {
+		_ = os.Remove(temp)
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+func writeFile(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// close gives the lock back.
+func (s *store) close() error {
+	if s.lock == nil {
+		return nil
+	}
+	return errors.Join(os.Remove(s.lockPath()), s.lock.Close())
+}

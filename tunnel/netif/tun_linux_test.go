@@ -1,0 +1,119 @@
+package netif
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func TestOpenTUNNames(t *testing.T) {
+	n := newNamespace(t)
+	for _, name := range []string{"vpn0", "vpn1"} {
+		dev, real, err := OpenTUN("")
+		check(t, err)
+		defer dev.Close()
+		if real != name {
+			t.Errorf("the kernel chose %s, want %s", real, name)
+		}
+	}
+	dev, real, err := OpenTUN("given")
+	check(t, err)
+	if got, err := dev.Name(); real != "given" || got != "given" || err != nil {
+		t.Errorf("name %s, device says %s %v", real, got, err)
+	}
+	check(t, dev.Close())
+	if _, ok := n.host().named("given"); ok {
+		t.Error("the device outlives its daemon")
+	}
+}
+
+// TestOpenTUNWorks sends a packet through the host and reads it again.
+func TestOpenTUNWorks(t *testing.T) {
+	n := newNamespace(t)
+	dev := n.openTUN("vpn0")
+	n.edit("link vpn0 1500 up\naddr vpn0 10.0.0.1/24\n")
+	sizes := make([]int, dev.BatchSize())
+	bufs := make([][]byte, dev.BatchSize())
+	for i := range bufs {
+		bufs[i] = make([]byte, 2000)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	check(t, err)
+	defer unix.Close(fd)
+	check(t, unix.Sendto(fd, []byte("hello"), 0, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{10, 0, 0, 2}}))
+	for {
+		count, err := dev.Read(bufs, sizes, 16)
+		check(t, err)
+		for i := range count {
+			if strings.HasSuffix(string(bufs[i][:16+sizes[i]]), "hello") {
+				return
+			}
+		}
+	}
+}
+
+func TestOpenTUNErrors(t *testing.T) {
+	n := newNamespace(t)
+	n.edit("link eth0 1500 up\n")
+	n.openTUN("busy")
+	n.persistent("tap", netlink.TUNTAP_MODE_TAP, netlink.TUNTAP_NO_PI)
+	n.persistent("queues", netlink.TUNTAP_MODE_TUN, netlink.TUNTAP_NO_PI|netlink.TUNTAP_MULTI_QUEUE)
+	for _, c := range []struct{ name, dev, text string }{
+		{"busy", "busy", "another process has it open"},
+		{"not tun", "eth0", "the interface is of type veth, not a TUN device"},
+		{"tap", "tap", "it is a TAP device"},
+		{"multi queue", "queues", "multi_queue"},
+		{"too long", "sixteen-letters-", "longer than 15 bytes"},
+		{"slash", "a/b", "not a name for an interface"},
+	} {
+		dev, _, err := OpenTUN(c.dev)
+		if err == nil {
+			dev.Close()
+		}
+		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), c.text) || !strings.Contains(err.Error(), c.dev) {
+			t.Errorf("%s: error %v, want one that says %q", c.name, err, c.text)
+		}
+	}
+}
+
+// TestOpenTUNUnprivileged opens /dev/net/tun as root, because its mode differs
+// from host to host, and goes on as an ordinary user.
+func TestOpenTUNUnprivileged(t *testing.T) {
+	n := newNamespace(t)
+	n.persistent("mine", netlink.TUNTAP_MODE_TUN, netlink.TUNTAP_NO_PI)
+	n.check(n.nl.LinkAdd(&netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "roots"}, Mode: netlink.TUNTAP_MODE_TUN, Owner: 1}))
+	for _, c := range []struct{ dev, text string }{
+		{"mine", ""},
+		{"roots", "it belongs to another user and CAP_NET_ADMIN is missing"},
+		{"none", "ip tuntap add dev none mode tun user 65534"},
+		{tunPattern, "ip tuntap add dev vpn0 mode tun user 65534"},
+	} {
+		fd, err := openClone()
+		check(t, err)
+		asNobody(t, func() { err = attach(fd, c.dev) })
+		switch {
+		case c.text == "":
+			check(t, err)
+		case !errors.Is(err, ErrPermission) || errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), c.text):
+			t.Errorf("%s: error %v, want one that says %q", c.dev, err, c.text)
+		}
+		unix.Close(fd)
+	}
+}
+
+func TestOpenCloneErrors(t *testing.T) {
+	for errno, want := range map[syscall.Errno]error{
+		unix.ENOENT: ErrUnavailable,
+		unix.ENODEV: ErrUnavailable,
+		unix.EACCES: ErrPermission,
+		unix.EPERM:  ErrPermission,
+	} {
+		if err := explainClone(errno); !errors.Is(err, want) || !errors.Is(err, errno) {
+			t.Errorf("%v: %v", errno, err)
+		}
+	}
+}
