@@ -74,12 +74,12 @@ func NewKey(secret []byte) (*Key, error) {
 // ID returns the key's id.
 func (k *Key) ID() KeyID { return k.id }
 
-// String returns the key's id, so that a key which is printed by mistake gives
-// nothing away.
-func (k *Key) String() string { return "key " + k.id.String() }
+// String returns the key's id, so that a key or a copy of one which is printed by
+// mistake gives nothing away.
+func (k Key) String() string { return "key " + k.id.String() }
 
 // GoString returns the same as String.
-func (k *Key) GoString() string { return k.String() }
+func (k Key) GoString() string { return k.String() }
 
 // ClientID returns the id of the client that has this key, runs on the given
 // machine and calls itself instance.
