@@ -17,10 +17,10 @@ const (
 	attemptTimeout = 5 * time.Second
 	// maxAttempts is how many may be under way; the oldest makes room.
 	maxAttempts = 3
-	// portPause is the wait for the one local port to be free.
-	portPause = 10 * time.Millisecond
+	// portPause is how often a client looks whether its one local port is free.
+	portPause = 50 * time.Millisecond
 	// goodSession is how long a link lives that was worth dialling eagerly for.
-	goodSession = 2 * time.Second
+	goodSession = 500 * time.Millisecond
 	// patience is how long an outage is met with an attempt every second or two,
 	// before the waits grow.
 	patience = 10 * time.Minute
@@ -52,8 +52,8 @@ func (s *schedule) next(now, most time.Duration) time.Duration {
 	case now-s.began < patience:
 		return min(jitter(time.Second, 1800*time.Millisecond), most)
 	}
-	s.wait = max(2*time.Second, s.wait*3/2)
-	return min(jitter(s.wait, s.wait*3/2), most)
+	s.wait = min(max(2*time.Second, s.wait*3/2), most)
+	return jitter(s.wait*2/3, s.wait)
 }
 
 func jitter(from, to time.Duration) time.Duration { return from + rand.N(to-from) }
@@ -76,7 +76,7 @@ func (t *Tunnel) call(ctx context.Context) error {
 		}
 		now := t.config.Now()
 		if plan.began = now; now-began >= goodSession {
-			plan.attempts = 0
+			plan = schedule{began: now}
 		}
 		if unwelcome(err) {
 			wait := t.tuning.Load().Retry
@@ -110,9 +110,12 @@ func (t *Tunnel) pauseOrRedial(ctx context.Context, d time.Duration) {
 	}
 }
 
+// errSlow is the cause of an attempt's end that took too long.
+var errSlow = errors.New("no answer in time")
+
 // attempt is one dial and handshake that is under way.
 type attempt struct {
-	cancel context.CancelFunc
+	cancel func()
 	server int
 }
 
@@ -147,6 +150,7 @@ func (t *Tunnel) connect(ctx context.Context, plan *schedule) (*session, error) 
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-t.redial:
+			*plan = schedule{began: t.config.Now()}
 			f.start(ctx)
 		case <-f.timer.C:
 			f.start(ctx)
@@ -168,19 +172,16 @@ func (f *search) wait() time.Duration {
 
 // start begins an attempt. When too many are under way the oldest is given up.
 func (f *search) start(ctx context.Context) {
-	most := maxAttempts
-	if f.config.FixedPort {
-		most = 1
-	}
-	if len(f.running) == most {
-		f.forget(f.running[0])
-	}
 	if f.config.FixedPort && f.started > 0 {
-		f.timer.Reset(portPause)
+		f.awaitPort()
 		return
 	}
-	limit, cancel := context.WithTimeout(ctx, attemptTimeout)
-	a := &attempt{cancel, f.server}
+	if len(f.running) == maxAttempts {
+		f.forget(f.running[0])
+	}
+	limit, cancel := context.WithCancelCause(ctx)
+	limit, stop := context.WithTimeoutCause(limit, attemptTimeout, errSlow)
+	a := &attempt{func() { cancel(errSlow); stop() }, f.server}
 	f.running = append(f.running, a)
 	f.started++
 	go func() {
@@ -188,6 +189,16 @@ func (f *search) start(ctx context.Context) {
 		f.outcomes <- outcome{a, s, err}
 	}()
 	f.timer.Reset(f.wait())
+}
+
+// awaitPort looks again soon whether the one local port is free. Early in an
+// outage the attempt that has it is given up: the path may be back before the
+// kernel asks again. Later it has its time: the path may be slow.
+func (f *search) awaitPort() {
+	if len(f.running) > 0 && f.plan.attempts <= len(eager) {
+		f.forget(f.running[0])
+	}
+	f.timer.Reset(portPause)
 }
 
 // forget gives an attempt up, and its server for the next one.
@@ -213,7 +224,7 @@ func (f *search) stop() {
 	for ; f.started > 0; f.started-- {
 		if o := <-f.outcomes; o.session != nil {
 			o.session.end(errShutdown)
-			o.session.hangUpConn(true)
+			o.session.hangUpConn(false)
 		}
 	}
 }
@@ -223,7 +234,7 @@ func (f *search) stop() {
 func (t *Tunnel) attempt(ctx, limit context.Context, dial Dial) (*session, error) {
 	conn, err := dial(limit)
 	if err != nil {
-		return nil, err
+		return nil, slow(limit, err)
 	}
 	stop := context.AfterFunc(limit, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	g, err := t.greetServer(conn)
@@ -235,10 +246,21 @@ func (t *Tunnel) attempt(ctx, limit context.Context, dial Dial) (*session, error
 		s, err = t.newSession(ctx, g, true)
 	}
 	if err != nil {
-		conn.Close()
+		abort(conn)
 		return nil, fmt.Errorf("server %v: %w", conn.RemoteAddr(), err)
 	}
+	s.compare(g)
 	return s, nil
+}
+
+// slow names the cause when an attempt was ended, instead of what that looked
+// like to the network.
+func slow(limit context.Context, err error) error {
+	var op *net.OpError
+	if limit.Err() == nil || !errors.As(err, &op) || op.Addr == nil {
+		return err
+	}
+	return fmt.Errorf("dial %v: %w", op.Addr, context.Cause(limit))
 }
 
 // greetServer sends the first flight and takes the answer.
@@ -277,7 +299,7 @@ const maxCauses = 16
 
 func (r reporter) report(t *Tunnel, cause error) {
 	text, now := cause.Error(), t.config.Now()
-	if at, ok := r[text]; ok && now-at < logAgain || errors.Is(cause, context.Canceled) {
+	if at, ok := r[text]; ok && now-at < logAgain {
 		return
 	}
 	if len(r) == maxCauses {

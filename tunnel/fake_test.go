@@ -3,6 +3,8 @@ package tunnel
 import (
 	"os"
 	"sync"
+	"testing"
+	"time"
 )
 
 // fakeDevice is a TUN device without a host: a test puts packets in and takes
@@ -10,18 +12,26 @@ import (
 type fakeDevice struct {
 	in     chan []byte // towards the tunnel
 	out    chan []byte // what the tunnel wrote
+	broken chan error  // errors for Read to return
 	closed chan struct{}
 	once   sync.Once
 }
 
 func newFakeDevice() *fakeDevice {
-	return &fakeDevice{in: make(chan []byte, 1024), out: make(chan []byte, 4096), closed: make(chan struct{})}
+	return &fakeDevice{
+		in:     make(chan []byte, 1024),
+		out:    make(chan []byte, 4096),
+		broken: make(chan error, 1024),
+		closed: make(chan struct{}),
+	}
 }
 
 func (d *fakeDevice) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	select {
 	case p := <-d.in:
 		sizes[0] = copy(bufs[0][offset:], p)
+	case err := <-d.broken:
+		return 0, err
 	case <-d.closed:
 		return 0, os.ErrClosed
 	}
@@ -52,4 +62,23 @@ func (d *fakeDevice) BatchSize() int { return 128 }
 func (d *fakeDevice) Close() error {
 	d.once.Do(func() { close(d.closed) })
 	return nil
+}
+
+// take returns the next packet that the tunnel wrote.
+func (d *fakeDevice) take(t *testing.T) []byte {
+	t.Helper()
+	return await(t, d.out, "packet")
+}
+
+// await returns the next value of a channel. Nothing that a test waits for
+// takes longer than two minutes, simulated or not.
+func await[T any](t *testing.T, from <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("no %s within two minutes", what)
+		panic("not reached")
+	}
 }

@@ -192,7 +192,7 @@ func (t *Tunnel) hello() hello {
 	h := hello{
 		minVersion:  version,
 		maxVersion:  version,
-		compression: compress.All,
+		compression: t.accepts(),
 		terms:       t.terms(),
 		client:      t.config.Client,
 		inner:       innerOf(t.config.Local),
@@ -201,6 +201,15 @@ func (t *Tunnel) hello() hello {
 		h.ciphers |= 1 << c
 	}
 	return h
+}
+
+// accepts returns the compression that the peer may use.
+func (t *Tunnel) accepts() compress.Set {
+	set, err := compress.Accepts(t.tuning.Load().Compress)
+	if err != nil {
+		return 0 // New has checked the policy
+	}
+	return set
 }
 
 func (t *Tunnel) terms() terms {
@@ -218,7 +227,7 @@ func (t *Tunnel) terms() terms {
 
 // choose is the server's answer to a hello: its own order of ciphers wins.
 func (t *Tunnel) choose(h hello) answer {
-	a := answer{version: version, compression: h.compression & compress.All, terms: t.terms(), inner: innerOf(t.config.Local)}
+	a := answer{version: version, compression: h.compression & t.accepts(), terms: t.terms(), inner: innerOf(t.config.Local)}
 	a.terms.keyTTL = min(t.config.KeyTTL, max(h.terms.keyTTL, time.Second))
 	if h.minVersion > version || h.maxVersion < version {
 		a.reason = reasonVersion

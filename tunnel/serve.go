@@ -105,10 +105,7 @@ func (c *caller) refuse(why refusal, err error) {
 	c.Tunnel.limit.warn(c.config.Log, c.config.Now(), "caller refused", "peer", c.conn.RemoteAddr(), "cause", err)
 	c.failed(fmt.Errorf("caller %v refused: %w", c.conn.RemoteAddr(), err))
 	<-c.limit.Done()
-	if tcp, ok := c.conn.(*net.TCPConn); ok {
-		tcp.SetLinger(0) // the same end whether or not bytes were left unread
-	}
-	c.conn.Close()
+	abort(c.conn) // the same end whether or not bytes were left unread
 }
 
 // greet answers a first flight and waits for the proof that the caller has the
@@ -152,6 +149,7 @@ func (c *caller) greet(ctx context.Context) (*session, refusal, error) {
 		s.end(errShutdown)
 		return nil, refusedConfirm, errors.New("session keys confirmed too late")
 	}
+	s.compare(g)
 	return s, 0, nil
 }
 

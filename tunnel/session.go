@@ -141,14 +141,14 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 	if !client {
 		s.about.Client = g.caller.String()
 	}
-	s.compare(g)
 	return s, nil
 }
 
 // defaultMTU is Ethernet's: what is not smaller needs no clamp.
 const defaultMTU = 1500
 
-// compare warns of settings that work against each other.
+// compare warns of settings that work against each other. On a server it waits
+// until the caller has proved itself.
 func (s *session) compare(g greeting) {
 	if g.peer.mtu != s.t.config.MTU {
 		s.log.Warn("mtu differs", "here", s.t.config.MTU, "there", g.peer.mtu)
@@ -190,25 +190,35 @@ func (s *session) hangUp(cause error) {
 	if errors.As(cause, &c) {
 		reason = c.reason
 	}
-	if dead := s.send.broken || errors.Is(cause, ErrNoAnswer) || errors.Is(cause, errLine) || c != nil && c.peer; !dead {
+	dead := s.send.broken || errors.Is(cause, ErrNoAnswer) || errors.Is(cause, errLine) || c != nil && c.peer
+	if !dead {
 		s.send.goodbye(reason)
 	}
-	s.hangUpConn(c != nil && c.peer)
+	s.hangUpConn(!dead)
 }
 
 // hangUpConn closes the connection so that the client's port is free at once:
 // the end that closes first keeps the port for a minute (TIME-WAIT, RFC 9293), so
-// a client waits for the server to do it, or else resets.
-func (s *session) hangUpConn(peerClosed bool) {
-	tcp, ok := s.conn.(interface{ SetLinger(int) error })
-	if s.client && ok {
-		if !peerClosed {
-			s.conn.SetReadDeadline(time.Now().Add(closeTimeout))
-			io.Copy(io.Discard, s.conn)
-		}
+// a client that said good-bye waits for the server to do it, and aborts.
+func (s *session) hangUpConn(wait bool) {
+	if !s.client {
+		s.conn.Close()
+		return
+	}
+	if wait {
+		s.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+		io.Copy(io.Discard, s.conn)
+	}
+	abort(s.conn)
+}
+
+// abort closes a connection and leaves nothing of it in the kernel, neither its
+// port nor bytes that wait to be sent.
+func abort(conn net.Conn) {
+	if tcp, ok := conn.(interface{ SetLinger(int) error }); ok {
 		tcp.SetLinger(0)
 	}
-	s.conn.Close()
+	conn.Close()
 }
 
 // post hands a message to the sender. It never waits; it reports whether there

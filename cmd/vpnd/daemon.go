@@ -112,8 +112,10 @@ func (d *daemon) assemble(s *secrets) (err error) {
 		}
 	}()
 	d.name = name
-	if err := d.set.Apply(name, wanted(c)); err != nil {
+	if err := d.set.Apply(name, wanted(c)); errors.Is(err, netif.ErrPermission) {
 		return err
+	} else if err != nil {
+		return exit(exitUnavailable, err)
 	}
 	d.hooks = newHooks(d.conf.Load, name, d.log)
 	t.Device, t.Up, t.Down = device{dev, d}, d.hooks.linkUp, d.hooks.linkDown
@@ -191,8 +193,9 @@ func (d *daemon) tunnelConfig(c *conf.Config, s *secrets) tunnel.Config {
 	}
 	t.Client = s.keys[0].ClientID(machineID(), c.Name)
 	t.FixedPort = c.Client.Port != 0
+	local := d.localEnd(c.Client)
 	for _, e := range c.Server {
-		dialer := &link.Dialer{Options: o, Host: e.Host, Port: e.Port, Local: localEnd(c.Client), Before: d.set.Pin, Log: d.log}
+		dialer := &link.Dialer{Options: o, Host: e.Host, Port: e.Port, Local: local, Before: d.set.Pin, Log: d.log}
 		t.Servers = append(t.Servers, dialer.Dial)
 	}
 	return t
@@ -202,10 +205,25 @@ func tuning(c *conf.Config) tunnel.Tuning {
 	return tunnel.Tuning{Keepalive: c.Keepalive, NoAnswer: c.NoAnswer, Retry: c.Retry, Compress: c.Compress, SendBuf: c.SendBuf}
 }
 
-// localEnd is where a client connects from.
-func localEnd(e conf.Endpoint) netip.AddrPort {
-	a, _ := netip.ParseAddr(e.Host) // conf allows only numbers here; "" is any
-	return netip.AddrPortFrom(a, e.Port)
+// localEnd is where a client connects from: any address when there is none of
+// the name.
+func (d *daemon) localEnd(e conf.Endpoint) netip.AddrPort {
+	if e.Host == "" {
+		return netip.AddrPortFrom(netip.Addr{}, e.Port)
+	}
+	addrs, err := lookup(e.Host)
+	if err != nil {
+		d.log.Warn("local address not found, using any", "host", e.Host, "error", err)
+		return netip.AddrPortFrom(netip.Addr{}, e.Port)
+	}
+	return netip.AddrPortFrom(addrs[0].Unmap(), e.Port)
+}
+
+// lookup returns the addresses of a name, or the address that it is.
+func lookup(host string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
 // machineID tells machines apart that share a key: what systemd and D-Bus
@@ -271,12 +289,7 @@ func (f *filter) admit(from netip.AddrPort) bool {
 	if f.end.Host == "" {
 		return true
 	}
-	if a, err := netip.ParseAddr(f.end.Host); err == nil {
-		return a == from.Addr()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
-	defer cancel()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", f.end.Host)
+	addrs, err := lookup(f.end.Host)
 	if err != nil {
 		f.log.Warn("look up the client", "host", f.end.Host, "error", err)
 	}
@@ -288,7 +301,7 @@ func (f *filter) admit(from netip.AddrPort) bool {
 	return false
 }
 
-// lookupTimeout bounds the look-up of a client's name.
+// lookupTimeout bounds the look-up of a name.
 const lookupTimeout = 2 * time.Second
 
 func (d *daemon) status() report {

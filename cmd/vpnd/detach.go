@@ -43,6 +43,7 @@ func (o *options) runDaemon(sys system) error {
 		return sayReady()
 	})
 	if err != nil {
+		syslog.release() // the terminal gets the error from the caller
 		log.Error("daemon ends", "error", err)
 	}
 	return err

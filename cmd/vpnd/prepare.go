@@ -20,13 +20,19 @@ type secrets struct {
 	close  func()
 }
 
+// problems is everything that is wrong with what a configuration names.
+type problems []error
+
+// Error returns one line for each problem.
+func (p problems) Error() string { return errors.Join(p...).Error() }
+
 // prepare reads the keys, opens the random device and checks the hooks. The
 // error joins every problem, each with its file and line.
 func prepare(c *conf.Config) (*secrets, error) {
-	var problems []error
+	var found problems
 	problem := func(keyword string, err error) {
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s: %s: %w", c.Where(keyword), keyword, err))
+			found = append(found, fmt.Errorf("%s: %s: %w", c.Where(keyword), keyword, err))
 		}
 	}
 	s := &secrets{random: rand.Reader, close: func() {}}
@@ -52,9 +58,9 @@ func prepare(c *conf.Config) (*secrets, error) {
 			problem(h.keyword, hook.Check(h.path))
 		}
 	}
-	if len(problems) > 0 {
+	if len(found) > 0 {
 		s.close()
-		return nil, exit(exitConfig, errors.Join(problems...))
+		return nil, exit(exitConfig, found)
 	}
 	return s, nil
 }

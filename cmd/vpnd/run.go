@@ -155,10 +155,10 @@ func run(args []string, sys system) int {
 	return code
 }
 
-// prefixed names the program in front of one-line errors; those of a
-// configuration begin with file and line, which tools understand.
+// prefixed names the program in front of errors; those of a configuration begin
+// with file and line, which tools understand.
 func prefixed(err error) string {
-	if e := (conf.Errors)(nil); errors.As(err, &e) {
+	if errors.As(err, new(conf.Errors)) || errors.As(err, new(problems)) {
 		return err.Error()
 	}
 	return "vpnd: " + err.Error()

@@ -1,0 +1,337 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"vpnd/cmd/internal/lab"
+)
+
+// outerPort is where the servers of the tests listen.
+const outerPort = 24741
+
+// figures are measurements of the same thing, shortest first. One alone says
+// little on a machine that does other things too, so limits hold for the median;
+// where that would test the machine more than the program, for the best.
+type figures []time.Duration
+
+func measure(t *testing.T, what string, n int, once func() time.Duration) figures {
+	t.Helper()
+	f := make(figures, n)
+	for i := range f {
+		f[i] = once()
+	}
+	slices.Sort(f)
+	t.Logf("%s: best %v, median %v, worst %v of %d", what, f[0], f.median(), f[n-1], n)
+	return f
+}
+
+func (f figures) best() time.Duration   { return f[0] }
+func (f figures) median() time.Duration { return f[len(f)/2] }
+
+// talk is an inner TCP connection that has to live through what a test does.
+type talk struct {
+	t *testing.T
+	c *lab.Conversation
+}
+
+func (w *world) talk() talk {
+	t := w.server.t
+	t.Helper()
+	c, err := lab.Ends{Client: w.client.ns, Server: w.server.ns, Dst: serverInner}.Converse(t.Context())
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	return talk{t, c}
+}
+
+// goesOn moves some data both ways and returns how long that took.
+func (k talk) goesOn() time.Duration {
+	k.t.Helper()
+	ctx, cancel := context.WithTimeout(k.t.Context(), patience)
+	defer cancel()
+	took, err := k.c.Exchange(ctx, 1000)
+	if err != nil {
+		k.t.Fatalf("inner connection is lost: %v", err)
+	}
+	return took
+}
+
+// speaksIntoTheVoid sends what cannot arrive yet: goesOn waits for that, too.
+func (k talk) speaksIntoTheVoid() {
+	k.t.Helper()
+	ctx, cancel := context.WithTimeout(k.t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := k.c.Exchange(ctx, 1000); !errors.Is(err, context.DeadlineExceeded) {
+		k.t.Errorf("exchange during an outage: %v", err)
+	}
+}
+
+// settled waits until the link has lived so long that its loss is a fresh outage
+// and not the next attempt of the last one.
+func (w *world) settled() {
+	w.client.t.Helper()
+	w.client.until("settled", func(r report) bool {
+		return r.Link != nil && time.Since(r.Link.Established) > 2500*time.Millisecond
+	})
+}
+
+// reset makes both kernels abort the outer connection.
+func (w *world) reset() {
+	t := w.client.t
+	t.Helper()
+	n, err := w.server.ns.ResetTCP(outerPort)
+	must(t, err)
+	if n == 0 {
+		t.Fatal("no outer connection to reset")
+	}
+	_, err = w.client.ns.ResetTCP(outerPort)
+	must(t, err)
+}
+
+// startAndReach starts vpnd and returns the time from its execution to the first
+// reply to a ping through the tunnel.
+func (s *site) startAndReach(to netip.Addr) time.Duration {
+	s.t.Helper()
+	began := time.Now()
+	s.start()
+	s.reaches(to)
+	return time.Since(began)
+}
+
+// TestFirstReply measures alone: its limit is the shortest.
+func TestFirstReply(t *testing.T) {
+	w := newWorld(t)
+	w.configure()
+	w.server.start()
+	w.server.says("interface is up")
+	f := measure(t, "first reply after the client's start", 9, func() time.Duration {
+		took := w.client.startAndReach(serverInner)
+		w.client.stop()
+		return took
+	})
+	if limit := 50 * time.Millisecond; f.best() > limit {
+		t.Errorf("first reply takes %v at best, more than %v", f.best(), limit)
+	}
+}
+
+func TestOuterReset(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		outage time.Duration
+		times  int
+		limit  time.Duration
+	}{
+		{"path stays usable", 0, 5, 300 * time.Millisecond},
+		{"half a second", 500 * time.Millisecond, 5, 300 * time.Millisecond},
+		{"five seconds", 5 * time.Second, 3, 2 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.configure()
+			w.up()
+			inner := w.talk()
+			links := w.client.until("up", isUp).Links
+			f := measure(t, "back after the path is usable", tt.times, func() time.Duration {
+				w.settled()
+				must(t, w.path.Cut()) // otherwise the resets of both ends would meet new dials
+				inner.speaksIntoTheVoid()
+				w.reset()
+				time.Sleep(tt.outage) // this is the outage
+				began := time.Now()
+				must(t, w.path.Heal())
+				w.client.reaches(serverInner)
+				took := time.Since(began)
+				t.Logf("inner connection goes on after %v", inner.goesOn())
+				links++
+				w.client.until("up once more", func(r report) bool { return r.Links == links })
+				return took
+			})
+			if f.median() > tt.limit {
+				t.Errorf("median %v, more than %v", f.median(), tt.limit)
+			}
+		})
+	}
+}
+
+func TestKilledEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		ends func(w *world) (killed *site, from *site, to netip.Addr)
+	}{
+		{"server", func(w *world) (*site, *site, netip.Addr) { return w.server, w.client, serverInner }},
+		{"client", func(w *world) (*site, *site, netip.Addr) { return w.client, w.client, serverInner }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.configure()
+			w.up()
+			inner := w.talk()
+			killed, from, to := tt.ends(w)
+			f := measure(t, "link after the killed end's return", 3, func() time.Duration {
+				w.settled()
+				killed.kill()
+				time.Sleep(time.Second) // it is away
+				began := time.Now()
+				killed.start()
+				from.reaches(to)
+				took := time.Since(began)
+				t.Logf("inner connection goes on after %v", inner.goesOn())
+				return took
+			})
+			if limit := 3 * time.Second; f.median() > limit {
+				t.Errorf("median %v, more than %v", f.median(), limit)
+			}
+		})
+	}
+}
+
+// TestSilentCut lets packets vanish without a word to either end.
+func TestSilentCut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configure("keepalive 1", "noanswer 2")
+	w.up()
+	inner := w.talk()
+	f := measure(t, "back after the cut is healed", 3, func() time.Duration {
+		w.settled()
+		must(t, w.path.Cut())
+		inner.speaksIntoTheVoid()
+		for _, d := range deaths(w.client, w.server) {
+			t.Logf("link declared dead %v after the last frame", d)
+			if want := 3 * time.Second; (d - want).Abs() > time.Second {
+				t.Errorf("link declared dead %v after the last frame, want %v within a second", d, want)
+			}
+		}
+		began := time.Now()
+		must(t, w.path.Heal())
+		w.client.reaches(serverInner)
+		took := time.Since(began)
+		t.Logf("inner connection goes on after %v", inner.goesOn())
+		return took
+	})
+	if limit := 2 * time.Second; f.median() > limit {
+		t.Errorf("median %v, more than %v", f.median(), limit)
+	}
+	for _, s := range []*site{w.client, w.server} {
+		s.says(`msg="link is down".*cause="no answer from the peer`)
+	}
+}
+
+// deaths waits until all links are down and returns how long after its last frame
+// each one was given up.
+func deaths(sites ...*site) []time.Duration {
+	last := make([]time.Time, len(sites))
+	took := make([]time.Duration, len(sites))
+	look := func(i int) bool {
+		r, ok := sites[i].status()
+		switch {
+		case !ok:
+			return false
+		case r.Link != nil:
+			last[i] = r.Link.LastPacket
+			return false
+		}
+		took[i] = r.Since.Sub(last[i])
+		return true
+	}
+	sites[0].until("down, with the others", func(report) bool {
+		down := 0
+		for i := range sites {
+			if took[i] != 0 || look(i) {
+				down++
+			}
+		}
+		return down == len(sites)
+	})
+	return took
+}
+
+func TestRedialSignal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configure()
+	w.up()
+	inner := w.talk()
+	f := measure(t, "link after USR1", 3, func() time.Duration {
+		w.settled()
+		links := w.client.until("up", isUp).Links
+		began := time.Now()
+		must(t, w.client.Signal(syscall.SIGUSR1))
+		w.client.until("up once more", func(r report) bool { return isUp(r) && r.Links == links+1 })
+		w.client.reaches(serverInner)
+		took := time.Since(began)
+		inner.goesOn()
+		return took
+	})
+	if limit := 300 * time.Millisecond; f.median() > limit {
+		t.Errorf("median %v, more than %v", f.median(), limit)
+	}
+	w.server.says(`msg="link is down".*cause="peer closed the link: shutdown"`)
+}
+
+// host3 is a third host, behind the same router, with the world's key.
+func (w *world) host3(name string) *site {
+	t := w.server.t
+	t.Helper()
+	s := newSite(t, w.Lab, name)
+	_, err := w.Connect(w.path.Router, s.ns, lab.Prefixes("203.0.113.1/24"), lab.Prefixes("203.0.113.2/24"))
+	must(t, err)
+	must(t, s.ns.AddRoute(netip.MustParsePrefix("192.0.2.0/24"), netip.MustParseAddr("203.0.113.1")))
+	must(t, w.server.ns.AddRoute(netip.MustParsePrefix("203.0.113.0/24"), netip.MustParseAddr("192.0.2.2")))
+	key, err := os.ReadFile(w.server.file("vpnd.key"))
+	must(t, err)
+	must(t, os.WriteFile(s.file("vpnd.key"), key, 0o600))
+	return s
+}
+
+// writeLike writes the configuration that another site has, but for its places.
+func (s *site) writeLike(other *site) {
+	s.t.Helper()
+	text, err := os.ReadFile(other.config())
+	must(s.t, err)
+	must(s.t, os.WriteFile(s.config(), []byte(strings.ReplaceAll(string(text), other.dir, s.dir)), 0o644))
+}
+
+// TestClones starts two clients with one key, as when somebody copies a machine.
+func TestClones(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configure("retry 5")
+	rival := w.host3("rival")
+	rival.writeLike(w.client)
+	w.up()
+	rival.start()
+	rival.until("up", isUp)
+	w.client.says(`msg="link is down".*cause="peer closed the link: displaced by a newer link"`)
+	w.client.says(`msg="waiting before the next dial" wait=5s`)
+	rival.reaches(serverInner)
+
+	first := rival.until("up", isUp)
+	lost := rival.until("displaced in its turn", func(r report) bool { return !isUp(r) })
+	held := lost.Since.Sub(first.Since)
+	t.Logf("the second client has the link for %v", held)
+	if held < 4*time.Second {
+		t.Errorf("link taken back after %v, before retry is over", held)
+	}
+	if n := w.server.until("up", isUp).Links; n != 3 {
+		t.Errorf("%d links so far, want 3: they flap", n)
+	}
+
+	// The one that waits can be told to dial at once.
+	rival.says(`msg="waiting before the next dial"`)
+	began := time.Now()
+	must(t, rival.Signal(syscall.SIGUSR1))
+	rival.until("up", isUp)
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("USR1 ends the wait only after %v", took)
+	}
+}
