@@ -3,7 +3,7 @@
 //
 // A configuration is text with one keyword a line:
 //
-//	file     = { line newline } .
+//	file     = { line newline } [ line ] .
 //	line     = { blank } [ keyword { blank { blank } argument } ] { blank } [ comment ] .
 //	keyword  = word .
 //	argument = word .
@@ -17,8 +17,8 @@
 // a client and several route lines. Words are UTF-8; a comment may hold any
 // bytes, because old files have comments in other encodings.
 //
-// A file is read to its end whatever it holds, so that all its problems come
-// back at once, as [Errors]. What can only be judged when every line is known,
+// A text of bounded size is read to its end whatever it says, so that all its
+// problems come back at once, as [Errors]. What can only be judged when every line is known,
 // such as anything that depends on mode, is checked after the last line, and
 // only when the keywords that it depends on had no problem of their own.
 package conf

@@ -95,6 +95,7 @@ func TestAccepted(t *testing.T) {
 		{"maxdelay", server + "maxdelay 0", func(c *Config) any { return c.MaxDelay }, time.Duration(0)},
 		{"old key of a server", server + "oldkeyfile old", func(c *Config) any { return c.OldKeyFile }, "/etc/vpnd/old"},
 		{"longest tundev", server + "tundev fifteen-letters", func(c *Config) any { return c.TunDev }, "fifteen-letters"},
+		{"odd tundev", server + "tundev !a~", func(c *Config) any { return c.TunDev }, "!a~"},
 		{"one hook for all", server + "linkup h\nlinkdown h", func(c *Config) any { return c.LinkUp + c.LinkDown }, "/etc/vpnd/h/etc/vpnd/h"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,8 +1,6 @@
 package conf
 
-import (
-	"strconv"
-)
+import "strconv"
 
 // A Keyword is one entry of the table that drives the parser and that the
 // manual is compared with.

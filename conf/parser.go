@@ -27,12 +27,12 @@ func newParser(c *Config) *parser {
 	return &parser{conf: c, table: keywords(c), bad: map[string]bool{}}
 }
 
-// report records a problem; line 0 stands for the file as a whole.
-func (p *parser) report(line int, keyword string, problem error) {
+// report records a problem of line num; 0 stands for the file as a whole.
+func (p *parser) report(num int, keyword string, problem error) {
 	p.bad[keyword] = true
 	p.errs = append(p.errs, Error{
 		File:    p.conf.file,
-		Line:    line,
+		Line:    num,
 		Keyword: bare(keyword),
 		Problem: problem.Error(),
 		cause:   problem,
@@ -139,8 +139,8 @@ func split(s string) ([]string, error) {
 // cutWord returns the word at the beginning of s, which is not empty, and what
 // follows it.
 func cutWord(s string) (word, rest string, err error) {
-	quoted, closed := s[0] == '"', true
-	if quoted {
+	closed := true
+	if s[0] == '"' {
 		word, rest, closed = strings.Cut(s[1:], `"`)
 	} else {
 		end := strings.IndexAny(s+"#", " \t#\"")
@@ -149,7 +149,7 @@ func cutWord(s string) (word, rest string, err error) {
 	switch {
 	case !closed:
 		err = errors.New("a double quote opens here and never closes")
-	case quoted && rest != "" && !strings.ContainsRune(" \t#", rune(rest[0])), strings.HasPrefix(rest, `"`):
+	case rest != "" && !strings.ContainsRune(" \t#", rune(rest[0])):
 		err = errors.New("a double quote stands inside a word; put the whole word in quotes")
 	case !utf8.ValidString(word):
 		err = fmt.Errorf("%s is not UTF-8 text", quote(word))

@@ -332,10 +332,10 @@ func TestLimits(t *testing.T) {
 }
 
 func TestNearest(t *testing.T) {
-	names := []string{"server", "mode", "keepalive", "noanswer", "dns", "linkup", "slipup"}
+	names := []string{"server", "mode", "node", "keepalive", "noanswer", "dns", "linkup", "slipup"}
 	for word, want := range map[string]string{
 		"server": "server", "srver": "server", "seerver": "server", "sevrer": "server", "sarver": "server",
-		"MODE": "mode", "mdoe": "mode", "moda": "mode", "made": "mode", "meda": "",
+		"MODE": "mode", "mdoe": "mode", "moda": "mode", "bode": "mode", "made": "mode", "meda": "",
 		"kepaliv": "keepalive", "kpaliv": "keepalive", "paliv": "", "nsa": "", "nds": "dns", "": "", "servant1": "",
 		"linup": "linkup", "limkup": "linkup", "lipkup": "linkup", "slinkup": "linkup", "siipup": "slipup", "lipup": "slipup",
 	} {

@@ -19,7 +19,8 @@
 //	client id = HMAC(id key, machine | 0 | instance) cut to 8
 //
 // Everybody who has the key is trusted as much as everybody else who has it: any
-// of them can play the server to the others.
+// of them can play the server to the others, and a man in the middle can lead a
+// client to another server that has the same key.
 //
 // # Handshake
 //

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/blake2s"
-	"golang.org/x/crypto/blowfish"
+	"golang.org/x/crypto/blowfish" // deprecated: see blowfish.go
 	"golang.org/x/crypto/chacha20poly1305"
 	"golang.org/x/crypto/curve25519"
 )

@@ -67,8 +67,8 @@ func suites(t *testing.T, f func(t *testing.T, suite Suite)) {
 	}
 }
 
-// Frames of all lengths around the block sizes, compared with the second
-// implementation, in two epochs.
+// Frames of all lengths around the block sizes and some long ones, compared with
+// the second implementation, in two epochs.
 func TestSeal(t *testing.T) {
 	suites(t, func(t *testing.T, suite Suite) {
 		s, o := channelOf(t, suite)
@@ -82,10 +82,14 @@ func TestSeal(t *testing.T) {
 			}
 			ref := newRefEpoch(chain, suite.Cipher.String(), suite.KeyBits, n)
 			chain = ref.next
-			for size := range 70 {
+			for number := range uint32(74) {
+				size := int(number)
+				if number >= 70 {
+					size = []int{1500, 2048, 16384, 65535}[number-70]
+				}
 				text := string(count(0, size))
 				sealed := seal(t, s, text)
-				equal(t, "sealed", sealed, ref.seal(t, uint32(size), []byte("he"), []byte(text)))
+				equal(t, "sealed", sealed, ref.seal(t, number, []byte("he"), []byte(text)))
 				wantText(t, o, sealed, text)
 			}
 		}
