@@ -45,9 +45,8 @@ import (
 const MaxBlock = 65533
 
 const (
-	stateful  = 1 << 3
-	reset     = 1 << 2
-	spareBits = 1<<1 | 1<<0
+	stateful = 1 << 3
+	reset    = 1 << 2
 
 	// scratchSize holds a block in any form: no method adds as much as 64 bytes.
 	scratchSize = MaxBlock + 64

@@ -151,13 +151,20 @@ func zstdFrame(n int) []byte {
 	}
 }
 
+// sizeless returns a frame of n zeros that does not give their number.
+func sizeless(n int) []byte {
+	header := uint32(n)<<3 | 1<<1 | 1
+	return append([]byte(zstdMagic), 0, 5<<3|7 /* 60 KiB of window */, byte(header), byte(header>>8), byte(header>>16), 0)
+}
+
 // lyingFrame returns a frame that gives a size of 64 but has much more.
 func lyingFrame() []byte {
 	return append([]byte{zstdForm | 2<<6, 64, 0, 0, 0}, zstdFrame(50 << 20)[5:]...)
 }
 
 func TestBombs(t *testing.T) {
-	frames := bytes.Repeat(append([]byte(zstdMagic), zstdFrame(60000)...), 1000)[len(zstdMagic):]
+	one := zstdFrame(60000)
+	frames := append(bytes.Clone(one), bytes.Repeat(append([]byte(zstdMagic), one...), 1000)...)
 	for _, c := range []struct {
 		name string
 		m    Method
@@ -177,9 +184,9 @@ func TestBombs(t *testing.T) {
 		{"zstd claims 2^64", Zstd, append([]byte{zstdForm | 3<<6}, bytes.Repeat([]byte{0xff}, 12)...), ErrTooLarge},
 		{"zstd has more than it claims", Zstd, lyingFrame(), ErrCorrupt},
 		{"zstd frames in a row", Zstd, frames, ErrTooLarge},
+		{"zstd frames without a size", Zstd, append(bytes.Clone(one), bytes.Repeat(sizeless(60000), 1000)...), ErrTooLarge},
+		{"zstd frames, ten bytes more", Zstd, append(bytes.Clone(one), sizeless(MaxBlock+10-60000)...), ErrTooLarge},
 		{"zstd window of 3.75 TB", Zstd, []byte{0, 0xff, 1, 0, 0}, ErrCorrupt},
-		{"zstd dictionary", Zstd, []byte{zstdForm | 1, 7, 1, 1, 0, 0}, ErrCorrupt},
-		{"zstd checksum", Zstd, []byte{zstdForm | 4, 1, 9, 0, 0, 'x', 1, 2, 3, 4}, ErrCorrupt},
 		{"stored one more", Stored, make([]byte, MaxBlock+1), ErrTooLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -240,6 +247,9 @@ func TestRemember(t *testing.T) {
 			t.Errorf("after %d bytes: the history has %d bytes, or other ones", n, len(d.history))
 		}
 	}
+	if _, err := d.Decode([]byte("\x0cnew")); err != nil || string(d.history) != "new" {
+		t.Errorf("after a reset: the history has %d bytes, %v", len(d.history), err)
+	}
 }
 
 // TestDeflateStandard reads the bodies with the reader of the standard library.
@@ -259,6 +269,30 @@ func TestDeflateStandard(t *testing.T) {
 	got, err := io.ReadAll(stdflate.NewReader(&stream))
 	if err != nil || !bytes.Equal(got, text) {
 		t.Errorf("differs, %v", err)
+	}
+}
+
+// TestZstdForm refuses good frames with what the wire format leaves out.
+func TestZstdForm(t *testing.T) {
+	block := sourceText(t)[:4000]
+	for _, c := range []struct {
+		name   string
+		single bool
+		crc    bool
+		want   error
+	}{
+		{"as agreed", true, false, nil},
+		{"with a checksum", true, true, ErrCorrupt},
+		{"with a window", false, false, ErrCorrupt},
+	} {
+		w, err := zstd.NewWriter(nil, zstd.WithSingleSegment(c.single), zstd.WithEncoderCRC(c.crc), zstd.WithWindowSize(32<<10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := w.EncodeAll(block, nil)[len(zstdMagic):]
+		if _, err := NewDecoder(All).Decode(append([]byte{0x30}, body...)); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
 	}
 }
 

@@ -30,6 +30,9 @@ func TestCheck(t *testing.T) {
 		{"others may write a sticky file", "hook", func(dir string) error { return os.Chmod(dir+"/hook", 0o702|os.ModeSticky) }, "DIR/hook is writable by group or others (mode 0702); run: chmod go-w DIR/hook"},
 		{"group may write the directory", "hook", func(dir string) error { return os.Chmod(dir, 0o770) }, "DIR is writable by group or others (mode 0770); run: chmod go-w DIR"},
 		{"others may write the directory", "hook", func(dir string) error { return os.Chmod(dir, 0o707) }, "DIR is writable by group or others (mode 0707); run: chmod go-w DIR"},
+		{"others may write a directory above", "sub/sub/hook", func(dir string) error {
+			return first(os.MkdirAll(dir+"/sub/sub", 0o700), os.Rename(dir+"/hook", dir+"/sub/sub/hook"), os.Chmod(dir, 0o777))
+		}, "DIR is writable by group or others (mode 0777); run: chmod go-w DIR"},
 		{"sticky directory", "hook", func(dir string) error { return os.Chmod(dir, 0o777|os.ModeSticky) }, ""},
 		{"shell characters", "it's a hook", func(dir string) error {
 			return os.WriteFile(dir+"/it's a hook", []byte(script), 0o600)

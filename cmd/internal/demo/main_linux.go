@@ -179,12 +179,16 @@ func (d *demo) ping(ctx context.Context) error {
 }
 
 func (d *demo) transfer(ctx context.Context) error {
-	tree, err := lab.GoSource()
+	dir, err := lab.GoSource()
+	if err != nil {
+		return err
+	}
+	tree, err := lab.Tree(dir, volume)
 	if err != nil {
 		return err
 	}
 	ends := lab.Ends{Client: d.client.Namespace, Server: d.server.Namespace, Dst: serverInner}
-	m, err := ends.Transfer(ctx, lab.Load{Up: volume, Down: volume, Content: lab.Tree(tree)})
+	m, err := ends.Transfer(ctx, lab.Load{Up: volume, Down: volume, Content: tree})
 	if err != nil {
 		return err
 	}

@@ -74,6 +74,9 @@ func own() error {
 	if err != nil {
 		return err
 	}
+	if _, err := p.Stdout.WaitFor(context.Background(), "ready"); err != nil {
+		return err
+	}
 	fmt.Println("started", p.PID())
 	<-p.Done()
 	return nil

@@ -114,28 +114,78 @@ func TestPingReportsErrors(t *testing.T) {
 	}
 }
 
-func TestPingDetectsDamage(t *testing.T) {
-	n := newNamespaceIn(t, newLab(t), "a")
-	p, err := n.newPinger(timeout(t), netip.MustParseAddr("127.0.0.1"), 100)
-	check(t, err)
-	defer p.close()
-	p.payload = slices.Clone(p.payload)
-	run := pingRun{pinger: p, sent: []time.Time{time.Now()}}
+func TestPingCountsRepliesOnce(t *testing.T) {
+	run := pingRun{pinger: &pinger{}, sent: []time.Time{time.Now(), time.Now()}}
 	run.take(echo{seq: 0, damaged: true})
 	run.take(echo{seq: 0}) // a duplicate
-	run.take(echo{seq: 1}) // never sent
-	if s := run.result(); s.Damaged != 1 || len(s.RTT) != 0 {
+	run.take(echo{seq: 1})
+	run.take(echo{seq: 1, damaged: true})
+	run.take(echo{seq: 2}) // never sent
+	if s := run.result(); s.Sent != 2 || s.Damaged != 1 || len(s.RTT) != 1 {
 		t.Errorf("%+v", s)
 	}
-	reply := []byte{0, 0, 0, 0, byte(p.id >> 8), byte(p.id), 0, 7, 'x'}
-	p.parse(reply, p.dst.IP, time.Now())
-	if e := <-p.replies; e.seq != 7 || !e.damaged {
-		t.Errorf("%+v", e)
+}
+
+func TestPingerTakesItsReplies(t *testing.T) {
+	peer, other := net.IPv4(192, 0, 2, 1), net.IPv4(192, 0, 2, 2)
+	message := func(kind byte, payload string) []byte {
+		return append([]byte{kind, 0, 0, 0, 1, 2, 0, 7}, payload...)
 	}
-	p.parse(append(reply[:8], p.payload...), p.dst.IP, time.Now())
-	if e := <-p.replies; e.damaged {
-		t.Errorf("%+v", e)
+	tests := []struct {
+		name    string
+		message []byte
+		from    net.IP
+		want    []bool // damaged, of each reply reported
+	}{
+		{"reply", message(0, "payload"), peer, []bool{false}},
+		{"altered", message(0, "Payload"), peer, []bool{true}},
+		{"cut short", message(0, "payloa"), peer, []bool{true}},
+		{"request", message(8, "payload"), peer, nil},
+		{"from another host", message(0, "payload"), other, nil},
+		{"to another pinger", append([]byte{0, 0, 0, 0, 1, 3}, message(0, "payload")[6:]...), peer, nil},
+		{"nothing", nil, peer, nil},
 	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := &pinger{
+				dst:     &net.IPAddr{IP: peer},
+				kind:    pingKindOf(netip.MustParseAddr("192.0.2.1")),
+				id:      0x0102,
+				payload: []byte("payload"),
+				replies: make(chan echo, 1),
+			}
+			p.parse(tt.message, tt.from, time.Now())
+			close(p.replies)
+			var got []bool
+			for e := range p.replies {
+				if e.seq != 7 {
+					t.Errorf("sequence number %d", e.seq)
+				}
+				got = append(got, e.damaged)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("replies %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzPingerParse(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0, 1, 2, 0, 7})
+	f.Add(append([]byte{3, 1, 0, 0, 0, 0, 0, 0, 0x45}, make([]byte, 27)...))
+	f.Add([]byte{3, 1, 0, 0, 0, 0, 0, 0, 0x6f})
+	f.Fuzz(func(t *testing.T, message []byte) {
+		for _, dst := range []string{"192.0.2.1", "2001:db8::1"} {
+			addr := netip.MustParseAddr(dst)
+			p := &pinger{
+				dst:     &net.IPAddr{IP: addr.AsSlice()},
+				kind:    pingKindOf(addr),
+				replies: make(chan echo, 1),
+				errs:    make(chan error, 1),
+			}
+			p.parse(message, p.dst.IP, time.Now())
+		}
+	})
 }
 
 func TestPercentile(t *testing.T) {
@@ -217,8 +267,8 @@ func TestExchangeDetectsDamage(t *testing.T) {
 	if _, err := c.Exchange(timeout(t), 10); !errors.Is(err, ErrDamaged) {
 		t.Errorf("exchange: %v", err)
 	}
-	if _, err := c.Exchange(timeout(t), maxExchange+1); err == nil {
-		t.Error("more than fits was accepted")
+	if _, err := c.Exchange(timeout(t), maxExchange+1); err == nil || errors.Is(err, ErrDamaged) {
+		t.Errorf("exchange of more than fits: %v", err)
 	}
 }
 

@@ -179,8 +179,8 @@ func (n *Namespace) findByPidfile(pidfile, exe string) (*os.Process, error) {
 		return nil, err
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil || pid <= 1 {
-		return nil, fmt.Errorf("%q is no process number", text)
+	if err != nil {
+		return nil, err
 	}
 	return n.findOurs(pid, func() error {
 		return sameFile(fmt.Sprintf("/proc/%d/exe", pid), exe)

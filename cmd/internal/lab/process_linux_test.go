@@ -116,7 +116,7 @@ func TestParseStat(t *testing.T) {
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	for _, bad := range []string{"", ")", "12 (x) S 1 2", strings.Replace(good, " 150 ", " x ", 1)} {
+	for _, bad := range []string{"", ")", "12 (x) S 1 2", strings.Replace(good, " 150 ", " x ", 1), strings.ReplaceAll(good, ")", "")} {
 		if u, err := parseStat(bad); err == nil {
 			t.Errorf("%q: %+v", bad, u)
 		}
@@ -126,6 +126,7 @@ func TestParseStat(t *testing.T) {
 func FuzzParseStat(f *testing.F) {
 	f.Add("12 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 7 0 100 4096 3 rest")
 	f.Add("1 () S")
+	f.Add(strings.Repeat("0 ", 30))
 	f.Fuzz(func(t *testing.T, stat string) {
 		if _, err := parseStat(stat); err == nil && !strings.Contains(stat, ")") {
 			t.Error("accepted without a name")
@@ -138,14 +139,9 @@ func TestAdopt(t *testing.T) {
 	n := newNamespaceIn(t, l, "a")
 	self, err := os.Executable()
 	check(t, err)
-	pidfile := filepath.Join(l.Dir(), "pid")
-	parent, err := n.Start(actor("detach", pidfile))
-	check(t, err)
+	pidfile := detach(t, l, n)
 	d, err := n.Adopt(timeout(t), pidfile, self)
 	check(t, err)
-	if code, err := parent.Wait(timeout(t)); err != nil || code != 0 {
-		t.Fatalf("exit code %d, %v: %s", code, err, parent.Stderr)
-	}
 	if u, err := d.Usage(); err != nil || u.Threads < 1 {
 		t.Errorf("%+v, %v", u, err)
 	}
@@ -189,6 +185,18 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
+// detach leaves a daemon behind and returns its pidfile.
+func detach(t *testing.T, l *Lab, n *Namespace) (pidfile string) {
+	t.Helper()
+	pidfile = filepath.Join(l.Dir(), n.Name()+".pid")
+	parent, err := n.Start(actor("detach", pidfile))
+	check(t, err)
+	if code, err := parent.Wait(timeout(t)); err != nil || code != 0 {
+		t.Fatalf("exit code %d, %v: %s", code, err, parent.Stderr)
+	}
+	return pidfile
+}
+
 func TestOutputIsBounded(t *testing.T) {
 	o := newOutput()
 	_, _ = o.Write([]byte("first"))
@@ -196,6 +204,7 @@ func TestOutputIsBounded(t *testing.T) {
 	for range 5 * outputLimit / len(line) {
 		_, _ = o.Write(line)
 	}
+	_, _ = o.Write([]byte("last 41"))
 	mark := o.Mark()
 	_, _ = o.Write([]byte("last 42"))
 	if n := len(o.String()); n != outputLimit {

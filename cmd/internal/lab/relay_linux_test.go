@@ -116,6 +116,16 @@ func TestRelayReset(t *testing.T) {
 	expect(t, server, "new")
 }
 
+func TestRelayEndsWithLab(t *testing.T) {
+	r := newRelayed(t)
+	client, server := r.connect(t)
+	send(t, client, "x")
+	expect(t, server, "x")
+	check(t, r.ns.lab.Close())
+	expectError(t, client, time.Minute, syscall.ECONNRESET)
+	expectError(t, server, time.Minute, syscall.ECONNRESET)
+}
+
 func TestRelayRefuse(t *testing.T) {
 	r := newRelayed(t)
 	client, server := r.connect(t)

@@ -63,24 +63,20 @@ func (e Ends) Transfer(ctx context.Context, load Load) (Moved, error) {
 	return moved, nil
 }
 
-// runAll runs the flows at once. The first that fails ends the others.
+// runAll runs the flows at once. One that fails does not end the others,
+// which have their own story to tell.
 func runAll(ctx context.Context, streams []stream, flows []flow) (Moved, error) {
-	run, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(run, func() { closeStreams(streams) })()
+	defer context.AfterFunc(ctx, func() { closeStreams(streams) })()
 	start := time.Now()
 	var wg sync.WaitGroup
 	for i := range flows {
-		wg.Go(func() {
-			if flows[i].run(start); flows[i].err != nil {
-				cancel()
-			}
-		})
+		wg.Go(func() { flows[i].run(start) })
 	}
 	wg.Wait()
 	moved, err := sum(flows)
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		// Not wrapped: what was cut short is not damaged.
+		err = fmt.Errorf("%w: %v", context.Cause(ctx), err)
 	}
 	return moved, err
 }
@@ -132,7 +128,7 @@ type flow struct {
 	up       bool
 	from, to *net.TCPConn
 	bytes    int64
-	content  io.ReadCloser
+	content  io.Reader
 	elapsed  time.Duration
 	err      error
 }
@@ -166,9 +162,6 @@ func (f *flow) run(start time.Time) {
 	wg.Go(func() { sent, sendErr = f.send() })
 	got, err := digestOf(io.Discard, f.to)
 	f.elapsed = time.Since(start)
-	if err != nil {
-		_ = f.from.Close() // or the sender would wait for room
-	}
 	wg.Wait()
 	if err == nil && sent != got {
 		err = fmt.Errorf("%w: sent %s, received %s", ErrDamaged, sent, got)
@@ -179,7 +172,6 @@ func (f *flow) run(start time.Time) {
 }
 
 func (f *flow) send() (digest, error) {
-	defer f.content.Close()
 	sent, err := digestOf(f.from, io.LimitReader(f.content, f.bytes))
 	if err == nil && sent.bytes < f.bytes {
 		err = fmt.Errorf("content ends after %d of %d bytes", sent.bytes, f.bytes)

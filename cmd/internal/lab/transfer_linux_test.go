@@ -111,12 +111,9 @@ func TestTransferDetectsDamage(t *testing.T) {
 func TestTransferFails(t *testing.T) {
 	r := newRoute(t)
 	e := r.ends("198.51.100.1")
-	short := func(uint64) io.ReadCloser { return io.NopCloser(strings.NewReader("short")) }
+	short := func(uint64) io.Reader { return strings.NewReader("short") }
 	if _, err := e.Transfer(timeout(t), Load{Up: 6, Down: 5, Content: short}); err == nil {
 		t.Error("content was too short")
-	}
-	if _, err := e.Transfer(timeout(t), Load{Up: 1, Content: Tree("/nonexistent")}); err == nil {
-		t.Error("content cannot be read")
 	}
 	if _, err := r.ends("203.0.113.1").Transfer(timeout(t), Load{Up: 1}); err == nil {
 		t.Error("server listens on an address it does not have")
@@ -144,7 +141,7 @@ func TestTransferEndsWithContext(t *testing.T) {
 		return relay.Addr(), nil
 	}
 	_, err := r.ends("198.51.100.1").Transfer(ctx, Load{Up: 64 << 20, Down: 64 << 20, Via: stalled})
-	if !errors.Is(err, enough) {
+	if !errors.Is(err, enough) || errors.Is(err, ErrDamaged) {
 		t.Errorf("transfer: %v", err)
 	}
 }
@@ -165,20 +162,29 @@ func TestTree(t *testing.T) {
 		"a/one": {Data: bytes.Repeat([]byte("1"), 1000)},
 		"two":   {Data: []byte("2")},
 	}))
-	read := func() []byte {
-		r := Tree(dir)(0)
-		defer r.Close()
-		b := make([]byte, 20000) // several times the archive
-		_, err := io.ReadFull(r, b)
+	read := func(c Content, seed uint64, n int) []byte {
+		b := make([]byte, n)
+		_, err := io.ReadFull(c(seed), b)
 		check(t, err)
 		return b
 	}
-	first := read()
-	if !bytes.Equal(first, read()) {
-		t.Error("contents differ")
+	whole, err := Tree(dir, 1<<20)
+	check(t, err)
+	const size = 4096 // three headers, two files in blocks of 512, the end
+	twice := read(whole, 0, 2*size)
+	if !bytes.Equal(twice[:size], twice[size:]) || bytes.Count(twice, []byte("a/one")) != 2 {
+		t.Error("archive is not repeated")
 	}
-	if n := bytes.Count(first, []byte("a/one")); n < 2 {
-		t.Errorf("file occurs %d times", n)
+	if !bytes.Equal(read(whole, size+3, size), twice[3:3+size]) {
+		t.Error("seed does not choose the start")
+	}
+	part, err := Tree(dir, 700)
+	check(t, err)
+	if got := read(part, 0, 1400); !bytes.Equal(got, slices.Concat(twice[:700], twice[:700])) {
+		t.Error("limit is not kept")
+	}
+	if _, err := Tree(filepath.Join(dir, "none"), 1); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("tree that is not there: %v", err)
 	}
 }
 

@@ -46,9 +46,10 @@ func (p *Process) Usage() (Usage, error) {
 // parentheses that may itself contain blanks and parentheses.
 func parseStat(stat string) (Usage, error) {
 	const utime, stime, threads, rss = 11, 12, 17, 21 // counted behind the name
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(fields) <= rss {
-		return Usage{}, fmt.Errorf("%d fields in %q", len(fields), stat)
+	name := strings.LastIndexByte(stat, ')')
+	fields := strings.Fields(stat[name+1:])
+	if name < 0 || len(fields) <= rss {
+		return Usage{}, fmt.Errorf("too few fields in %q", stat)
 	}
 	var errs []error
 	number := func(i int) int64 {
