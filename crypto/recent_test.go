@@ -40,6 +40,9 @@ func TestReplayOfForged(t *testing.T) {
 	wantErr(t, "right, with the same e", err, nil)
 }
 
+// remembered is recentSize in a number: it stands in the description of the wire.
+const remembered = 4096
+
 // The list holds the last 4096, so what is older is answered once more.
 func TestReplayForgotten(t *testing.T) {
 	_, f1 := initiate(t)
@@ -47,7 +50,7 @@ func TestReplayForgotten(t *testing.T) {
 	if _, err := door.Open(f1); err != nil {
 		t.Fatal(err)
 	}
-	for n := range recentSize - 1 {
+	for n := range remembered - 1 {
 		if !door.seen[0].add([32]byte{0xff, byte(n), byte(n >> 8)}) {
 			t.Fatalf("point %d is not new", n)
 		}
@@ -66,21 +69,21 @@ func TestReplayForgotten(t *testing.T) {
 func TestRecent(t *testing.T) {
 	r := newRecent()
 	point := func(n int) (p [32]byte) { return [32]byte{byte(n), byte(n >> 8), byte(n >> 16)} }
-	const rounds = 3*recentSize + 7
+	const rounds = 3*remembered + 7
 	for n := range rounds {
 		if !r.add(point(n)) {
 			t.Fatalf("point %d is not new", n)
 		}
 	}
-	if len(r.ring) != recentSize || len(r.have) != recentSize {
-		t.Fatalf("it remembers %d and %d points, want %d", len(r.ring), len(r.have), recentSize)
+	if len(r.ring) != remembered || len(r.have) != remembered {
+		t.Fatalf("it remembers %d and %d points, want %d", len(r.ring), len(r.have), remembered)
 	}
-	for n := rounds - recentSize; n < rounds; n++ {
+	for n := rounds - remembered; n < rounds; n++ {
 		if r.add(point(n)) {
 			t.Fatalf("point %d is forgotten already", n)
 		}
 	}
-	if !r.add(point(rounds - recentSize - 1)) {
+	if !r.add(point(rounds - remembered - 1)) {
 		t.Error("a point older than the last 4096 is not forgotten")
 	}
 }

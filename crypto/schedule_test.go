@@ -233,8 +233,9 @@ func TestSuite(t *testing.T) {
 				t.Errorf("error %q, want %q in it", err, tt.err)
 			}
 			client, _, _ := handshake(t)
-			if _, _, err := client.Keys(tt.suite); (err != nil) != (tt.err != "") {
-				t.Errorf("Keys: %v", err)
+			_, _, err = client.Keys(tt.suite)
+			if (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("Keys: error %v, want %q", err, tt.err)
 			}
 		})
 	}
@@ -267,8 +268,8 @@ func TestCipherNames(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"", "none", "Blowfish", "blowfish ", "cipher 3"} {
-		if c, err := ParseCipher(name); err == nil {
-			t.Errorf("ParseCipher(%q) = %v", name, c)
+		if c, err := ParseCipher(name); err == nil || c != 0 {
+			t.Errorf("ParseCipher(%q) = %v, %v", name, c, err)
 		}
 	}
 	if got := Cipher(3).String(); got != "cipher 3" {

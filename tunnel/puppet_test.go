@@ -147,7 +147,7 @@ func (p *puppet) seal(kind uint8, payload ...byte) []byte {
 // sendRaw writes bytes; the peer may have closed the connection by then.
 func (p *puppet) sendRaw(b []byte) { p.conn.Write(b) }
 
-// next returns the next frame.
+// next returns the next frame, and follows the peer into the next epoch.
 func (p *puppet) next() (arrival, error) {
 	p.t.Helper()
 	header, body, err := p.frames.Next()
@@ -159,7 +159,11 @@ func (p *puppet) next() (arrival, error) {
 		p.t.Errorf("open frame: %v", err)
 		return arrival{}, err
 	}
-	return arrival{text[0], append([]byte(nil), text[1:]...), time.Now()}, nil
+	a := arrival{text[0], append([]byte(nil), text[1:]...), time.Now()}
+	if a.kind == frameRatchet && a.payload[0] == nextEpoch {
+		err = p.opener.Ratchet()
+	}
+	return a, err
 }
 
 // expect returns the payload of the next frame of a kind, and passes over those

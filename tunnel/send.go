@@ -82,6 +82,7 @@ func (w *sender) batches() error {
 		if w.block, n = w.queue.Pop(w.block[:0], most); n == 0 {
 			return nil
 		}
+		w.packets += n
 		if err := w.time(); err != nil {
 			return err
 		}
@@ -90,7 +91,6 @@ func (w *sender) batches() error {
 		w.out = w.encoder.Append(w.out, w.block)
 		w.t.count.plainOut.Add(uint64(len(w.block)))
 		w.t.count.packedOut.Add(uint64(len(w.out) - before))
-		w.packets += n
 		if err := w.finish(); err != nil {
 			return err
 		}
@@ -147,9 +147,12 @@ func (w *sender) message(m message) error {
 	return w.frame(m.kind, m.payload)
 }
 
-// generation moves to the keys of a rekey.
+// generation moves to the keys of a rekey. The frame that announces them is the
+// last one under the old ones: no ratchet may follow, even if one is due.
 func (w *sender) generation(next *crypto.Sealer) error {
-	if err := w.frame(frameRatchet, []byte{nextGeneration}); err != nil {
+	w.begin(frameRatchet)
+	w.out = append(w.out, nextGeneration)
+	if err := w.seal(); err != nil {
 		return err
 	}
 	w.sealer = next

@@ -32,6 +32,8 @@ func (t *Tunnel) serve(ctx context.Context) error {
 	defer stop()
 	var callers sync.WaitGroup
 	defer callers.Wait()
+	life, end := context.WithCancelCause(ctx)
+	defer end(errShutdown) // callers do not outlive the listener
 	for {
 		conn, err := t.config.Listener.Accept()
 		switch {
@@ -47,7 +49,7 @@ func (t *Tunnel) serve(ctx context.Context) error {
 			pause(ctx, acceptPause)
 			continue
 		}
-		callers.Go(func() { t.receiveCaller(ctx, door, lobby, conn) })
+		callers.Go(func() { t.receiveCaller(life, door, lobby, conn) })
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -75,7 +76,8 @@ type clock struct {
 	jump  atomic.Int64
 }
 
-func newClock() *clock { return &clock{began: time.Now()} }
+// newClock returns the clock of a host that has run for an hour.
+func newClock() *clock { return &clock{began: time.Now().Add(-time.Hour)} }
 
 func (c *clock) now() time.Duration { return time.Since(c.began) + time.Duration(c.jump.Load()) }
 
@@ -137,9 +139,31 @@ func start(t *testing.T, c Config) *end {
 	return e
 }
 
+// run runs a tunnel until stop is called or the test ends, which must be without
+// an error.
+func run(t testing.TB, c Config) (tunnel *Tunnel, stop func()) {
+	t.Helper()
+	tunnel, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- tunnel.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return tunnel, stop
+}
+
 // pair starts a server and a client on loopback and waits until the link is up.
 func pair(t *testing.T, server, client Config) (s, c *end) {
 	t.Helper()
+	noLeak(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -147,6 +171,21 @@ func pair(t *testing.T, server, client Config) (s, c *end) {
 	server.Listener = l
 	client.Servers = []Dial{dialer(l)}
 	return linked(t, server, client)
+}
+
+// noLeak checks, when the test has ended, that no goroutine is left which it
+// started. Where time is simulated the end of the bubble shows that.
+func noLeak(t testing.TB) {
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() {
+		for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; {
+			if time.Now().After(end) {
+				t.Errorf("%d goroutines, %d at the start", runtime.NumGoroutine(), before)
+				return
+			}
+			runtime.Gosched()
+		}
+	})
 }
 
 func dialer(l net.Listener) Dial {
@@ -197,6 +236,7 @@ func passes(t *testing.T, a, b *end) {
 // may be under way.
 func conserved(t *testing.T, e *end) {
 	t.Helper()
+	synctest.Wait()
 	s := e.Stats()
 	out, in := s.Wire.PacketsOut+uint64(s.Waiting), s.Inside.PacketsOut
 	for _, n := range s.DropsOut {

@@ -69,10 +69,12 @@ func serve(c *conf.Config, sys system, log *slog.Logger, ready func() error) (er
 		control.serve(d.status)
 		defer closing("remove control socket", control.close)
 	}
+	// Before ready: whoever waits for that may send a signal at once.
+	signals, release := sys.signals()
 	if err := ready(); err != nil {
-		return errors.Join(err, d.run(sys, true))
+		return errors.Join(err, d.run(signals, release, true))
 	}
-	return d.run(sys, false)
+	return d.run(signals, release, false)
 }
 
 // device is the TUN device with what belongs to its end: slipdown runs, and the
@@ -241,10 +243,9 @@ func machineID() string {
 
 // run carries packets until INT or TERM, or at once stops everything when over
 // is set.
-func (d *daemon) run(sys system, over bool) error {
+func (d *daemon) run(signals <-chan os.Signal, release func(), over bool) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	signals, release := sys.signals()
 	done := make(chan error, 1)
 	go func() { done <- d.tunnel.Run(ctx) }()
 	if over {
@@ -253,10 +254,7 @@ func (d *daemon) run(sys system, over bool) error {
 	for {
 		select {
 		case err := <-done:
-			if errors.Is(err, tunnel.ErrDevice) {
-				return exit(exitUnavailable, err)
-			}
-			return err
+			return d.explain(err)
 		case sig := <-signals:
 			d.log.Info("signal", "signal", sig.String())
 			switch sig {
@@ -270,6 +268,17 @@ func (d *daemon) run(sys system, over bool) error {
 			}
 		}
 	}
+}
+
+// explain gives the end of the tunnel its exit code.
+func (d *daemon) explain(err error) error {
+	switch {
+	case !errors.Is(err, tunnel.ErrDevice):
+		return err
+	case errors.Is(err, os.ErrClosed):
+		return exitf(exitUnavailable, "interface %s was deleted: %w", d.name, err)
+	}
+	return exitf(exitUnavailable, "interface %s: %w", d.name, err)
 }
 
 // filter decides which callers a server talks to.

@@ -35,10 +35,10 @@ func (o *options) runDaemon(sys system) error {
 		return serve(c, sys, foregroundLog(sys.stderr), func() error { return nil })
 	}
 	log, syslog := newSyslog(c.Name, sys.stderr)
-	if !syslog.available() {
-		log.Warn("no system log here (/dev/log): messages of the detached daemon are lost; -n logs to standard error")
-	}
 	err = serve(c, sys, log, func() error {
+		if !syslog.available() {
+			log.Warn("no system log here (/dev/log): messages of the detached daemon are lost; -n logs to standard error")
+		}
 		syslog.release()
 		return sayReady()
 	})
@@ -83,20 +83,24 @@ func detach(sys system) error {
 // sayReady lets go of the terminal and of the directory, and tells the first
 // process.
 func sayReady() error {
+	if err := letGo(); err != nil {
+		return fmt.Errorf("let go of the terminal: %w", err)
+	}
+	ready := os.NewFile(readyFD, "ready")
+	_, err := ready.Write([]byte{1})
+	return errors.Join(err, ready.Close())
+}
+
+func letGo() error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer null.Close()
-	if err := os.Chdir("/"); err != nil {
-		return err
-	}
 	for fd := range 3 {
 		if err := unix.Dup2(int(null.Fd()), fd); err != nil {
-			return fmt.Errorf("let go of the terminal: %w", err)
+			return err
 		}
 	}
-	ready := os.NewFile(readyFD, "ready")
-	_, err = ready.Write([]byte{1})
-	return errors.Join(err, ready.Close())
+	return os.Chdir("/")
 }

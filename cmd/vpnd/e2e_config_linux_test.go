@@ -134,3 +134,19 @@ func TestEndToEndClamp(t *testing.T) {
 	_, err := ends.Transfer(t.Context(), lab.Load{Up: 1 << 20, Down: 1 << 20})
 	must(t, err)
 }
+
+// TestEndToEndOverIPv6 has IPv6 outside the tunnel, and a first server in the
+// list that is not there.
+func TestEndToEndOverIPv6(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.server.write("mode server", "server :: 24741", "client 2001:db8:2::1", "local 10.77.0.1", "remote 10.77.0.2")
+	w.client.write("mode client", "server 2001:db8:1::1 4", "server 2001:db8:1::1 24741", "local 10.77.0.2", "remote 10.77.0.1",
+		"route 2001:db8:1::/65", "ipopts 12")
+	w.up()
+	w.client.reaches(serverInner)
+	if r, _ := w.client.status(); r.Link.Peer != "[2001:db8:1::1]:24741" {
+		t.Errorf("peer %s", r.Link.Peer)
+	}
+	w.client.stop()
+}

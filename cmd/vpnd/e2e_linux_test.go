@@ -53,6 +53,10 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // ordinary users run it too
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	binary = filepath.Join(dir, "vpnd")
 	build := exec.Command("go", "build", "-o", binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -93,7 +97,7 @@ func newWorld(t *testing.T) *world {
 	})
 	w := &world{Lab: l}
 	w.server, w.client = newSite(t, l, "server"), newSite(t, l, "client")
-	w.path, err = l.Path(w.server.ns, w.client.ns, lab.Prefixes("192.0.2.1/24"), lab.Prefixes("198.51.100.1/24"))
+	w.path, err = l.Path(w.server.ns, w.client.ns, lab.Prefixes("192.0.2.1/24", "2001:db8:1::1/64"), lab.Prefixes("198.51.100.1/24", "2001:db8:2::1/64"))
 	must(t, err)
 	must(t, exec.Command(binary, "-m", w.server.file("vpnd.key")).Run())
 	key, err := os.ReadFile(w.server.file("vpnd.key"))
@@ -170,7 +174,13 @@ type ended struct {
 // run runs vpnd with arguments in the site's namespace to its end.
 func (s *site) run(args ...string) ended {
 	s.t.Helper()
-	p, err := s.ns.Start(s.command(args...))
+	return s.finish(s.command(args...))
+}
+
+// finish runs a command in the site's namespace to its end.
+func (s *site) finish(cmd *exec.Cmd) ended {
+	s.t.Helper()
+	p, err := s.ns.Start(cmd)
 	must(s.t, err)
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()

@@ -24,10 +24,7 @@ import (
 // also adds lines to the configuration.
 func (s *site) also(lines ...string) {
 	s.t.Helper()
-	f, err := os.OpenFile(s.config(), os.O_APPEND|os.O_WRONLY, 0)
-	must(s.t, err)
-	_, err = f.WriteString(strings.Join(lines, "\n") + "\n")
-	must(s.t, errors.Join(err, f.Close()))
+	must(s.t, appendLine(s.config(), strings.Join(lines, "\n")))
 }
 
 // newKey gives the site a key of its own.
@@ -58,6 +55,7 @@ func (s *site) carriesNothing() {
 // TestRefused lets a client call that the server must not serve. Each end names
 // the cause in its log as far as it can know it.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	const noAnswer = `no answer: wrong key, address filter, or not a vpnd`
 	for _, tt := range []struct {
 		name                   string

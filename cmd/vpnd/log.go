@@ -22,7 +22,7 @@ func foregroundLog(w io.Writer) *slog.Logger {
 }
 
 // syslogHandler writes records to /dev/log, where syslog or the systemd journal
-// listens (RFC 3164, the local form without host name). The first records go to
+// listens (RFC 3164, the local form without host name). Warnings and errors go to
 // another writer too, until release is called: the terminal of the user who
 // started the daemon.
 type syslogHandler struct {
@@ -75,7 +75,7 @@ func (h *syslogHandler) Handle(ctx context.Context, r slog.Record) error {
 	if err := h.Handler.Handle(ctx, r); err != nil {
 		return err
 	}
-	if w.early != nil {
+	if w.early != nil && r.Level >= slog.LevelWarn {
 		io.WriteString(w.early, "vpnd: "+w.line.String())
 	}
 	return w.send(severity(r.Level))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,7 @@ type stage struct {
 	Argv []string
 	User int    // 0: root
 	Log  string // socket that /dev/log leads to; "": there is none
+	TUN  string // "closed": /dev/net/tun is for root only; "none": there is none
 }
 
 // stageEnv tells the test binary to set a stage and to become the command.
@@ -41,6 +43,9 @@ func enterStage(text string) error {
 		return err
 	}
 	os.Unsetenv(stageEnv)
+	// All that follows concerns one thread: on another one the mounts would be the
+	// host's.
+	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("unshare: %w", err)
 	}
@@ -82,8 +87,21 @@ func (s stage) mountDev() error {
 		}
 	}
 	unix.Umask(0o022)
+	if err := s.spoilTUN("/dev/net/tun"); err != nil {
+		return err
+	}
 	if s.Log == "" {
 		return nil
 	}
 	return os.Symlink(s.Log, "/dev/log")
+}
+
+func (s stage) spoilTUN(path string) error {
+	switch s.TUN {
+	case "closed":
+		return os.Chmod(path, 0o600)
+	case "none":
+		return os.Remove(path)
+	}
+	return nil
 }

@@ -147,7 +147,7 @@ func (r hostRoute) id() hostRoute {
 
 // sameWay reports whether packets take the same way, and with the same source.
 func (r hostRoute) sameWay(o hostRoute) bool {
-	return (r.kind == reject) == (o.kind == reject) && r.Dev == o.Dev && r.Gateway == o.Gateway && r.Source == o.Source
+	return r.Dev == o.Dev && r.Gateway == o.Gateway && r.Source == o.Source
 }
 
 // text writes the route as ip(8) does.
@@ -184,14 +184,13 @@ func (r hostRoute) String() string {
 // best returns the route that the kernel would take to a among those that ok
 // admits: the longest prefix, then the lowest metric.
 func best(routes []hostRoute, a netip.Addr, ok func(hostRoute) bool) (hostRoute, bool) {
-	var win hostRoute
-	found := false
+	var win hostRoute // its destination has a length of -1
 	for _, r := range routes {
-		if r.kind != dead && r.Dest.Contains(a) && ok(r) && (!found || r.beats(win)) {
-			win, found = r, true
+		if r.kind != dead && r.Dest.Contains(a) && ok(r) && r.beats(win) {
+			win = r
 		}
 	}
-	return win, found
+	return win, win.Dest.IsValid()
 }
 
 // beats reports whether the kernel prefers r to o when both lead to the goal.

@@ -76,7 +76,7 @@ func (k *netlinkKernel) read() (host, error) {
 	}
 	for _, r := range routes {
 		// A route for one type of service only is no way for the others.
-		if r.Dst != nil && r.Tos == 0 {
+		if r.Tos == 0 {
 			h.routes = append(h.routes, fromRoute(r))
 		}
 	}
@@ -95,7 +95,7 @@ func dump[T any](list func() ([]T, error)) (items []T, err error) {
 
 func fromAddr(a netlink.Addr) hostAddr {
 	x := hostAddr{Dev: a.LinkIndex, Local: fromNet(a.IPNet), Flags: a.Flags}
-	if a.Peer != nil && !a.Peer.IP.Equal(a.IP) {
+	if a.Peer != nil {
 		x.Peer = fromIP(a.Peer.IP)
 	}
 	return x
@@ -128,7 +128,7 @@ func fromRoute(r netlink.Route) hostRoute {
 
 // gateway returns the next hop, which may be an IPv6 one of an IPv4 route.
 func gateway(gw net.IP, via netlink.Destination) netip.Addr {
-	if v, ok := via.(*netlink.Via); ok && v != nil {
+	if v, ok := via.(*netlink.Via); ok {
 		return fromIP(v.Addr)
 	}
 	return fromIP(gw)

@@ -153,17 +153,22 @@ func (n *namespace) settled() bool {
 	n.t.Helper()
 	routes, err := n.nl.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{}, netlink.RT_FILTER_TABLE)
 	n.check(err)
-	has := func(dev int, dest netip.Prefix) bool {
-		return slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.LinkIndex == dev && fromNet(r.Dst) == dest })
+	has := func(table, dev int, dest netip.Prefix) bool {
+		return slices.ContainsFunc(routes, func(r netlink.Route) bool {
+			return r.Table == table && r.LinkIndex == dev && fromNet(r.Dst) == dest
+		})
 	}
 	h := n.host()
 	for _, l := range h.links {
-		if l.name != "lo" && l.up && l.mtu >= minMTU6 && !has(l.index, netip.MustParsePrefix("ff00::/8")) {
+		if l.name != "lo" && l.up && l.mtu >= minMTU6 && !has(unix.RT_TABLE_LOCAL, l.index, netip.MustParsePrefix("ff00::/8")) {
 			return false
 		}
 	}
 	for _, a := range h.addrs {
-		if local := a.Local.Addr(); local.Is6() && !has(a.Dev, single(local)) {
+		if local := a.Local.Addr(); local.Is6() && !has(unix.RT_TABLE_LOCAL, a.Dev, single(local)) {
+			return false
+		}
+		if a.Peer.Is6() && !has(unix.RT_TABLE_MAIN, a.Dev, single(a.Peer)) {
 			return false
 		}
 	}

@@ -49,7 +49,7 @@ func (p *planner) pin(outer netip.Addr) error {
 		if r.Proto != protoPin || r.Dest != single(outer) {
 			continue
 		}
-		if needed && r.sameWay(want) {
+		if r.sameWay(want) {
 			needed = false
 			continue
 		}
@@ -63,8 +63,8 @@ func (p *planner) pin(outer netip.Addr) error {
 	return nil
 }
 
-// findPin returns the pin for outer, if it needs one. It does when the tunnel's
-// best route to it beats all others.
+// findPin returns the pin for outer, if it needs one, or none. It does when the
+// tunnel's best route to it beats all others.
 func (p *planner) findPin(outer netip.Addr) (pin hostRoute, needed bool, err error) {
 	if p.isRemote(outer) {
 		return pin, false, fmt.Errorf("remote address %s is also the address of the server: the tunnel cannot run through itself", outer)
@@ -78,7 +78,7 @@ func (p *planner) findPin(outer netip.Addr) (pin hostRoute, needed bool, err err
 		return pin, false, fmt.Errorf("%s leads the path to the server into its own tunnel", inner)
 	}
 	way, ok := best(p.fib, outer, p.outside(outer))
-	if ok && way.beats(inner) {
+	if way.beats(inner) {
 		return pin, false, nil
 	}
 	if !ok || way.kind == reject {
@@ -128,7 +128,7 @@ func (p *planner) pinMetric(pin hostRoute) int {
 			continue
 		}
 		taken[r.Metric] = true
-		if r.Proto == protoPin && !p.ours[r.id()] && !r.sameWay(pin) {
+		if !p.ours[r.id()] && !r.sameWay(pin) {
 			metric = min(metric, r.Metric-1)
 		}
 	}

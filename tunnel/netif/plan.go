@@ -67,13 +67,15 @@ func (p *planner) planLink() {
 		if p.rec.Device.OldMTU == 0 {
 			p.rec.Device.OldMTU = p.dev.mtu
 		}
-		p.keepAddrs6(mtu < minMTU6)
+		if mtu < minMTU6 {
+			p.keepAddrs6()
+		}
 		to := p.dev
 		to.mtu = mtu
 		p.setup = append(p.setup, step{op: opMTU, dev: to})
 	}
 	if !p.dev.up {
-		p.keepAddrs6(true)
+		p.keepAddrs6()
 		p.rec.Device.WasDown = true
 		p.setup = append(p.setup, step{op: opUp, dev: p.dev})
 	}
@@ -81,13 +83,13 @@ func (p *planner) planLink() {
 
 // keepAddrs6 notes the foreign IPv6 addresses of the device, which the kernel
 // will drop now or when the device is put back as it was.
-func (p *planner) keepAddrs6(drops bool) {
-	if !drops || len(p.rec.Device.Lost) > 0 {
-		return
-	}
+func (p *planner) keepAddrs6() {
 	for _, a := range p.host.addrs {
 		local := a.Local.Addr()
-		if a.Dev == p.dev.index && local.Is6() && !local.IsLinkLocalUnicast() && !p.owns(a) {
+		if a.Dev != p.dev.index || !local.Is6() || local.IsLinkLocalUnicast() || p.owns(a) {
+			continue
+		}
+		if !slices.ContainsFunc(p.rec.Device.Lost, func(x hostAddr) bool { return x.id() == a.id() }) {
 			p.rec.Device.Lost = append(p.rec.Device.Lost, a)
 		}
 	}

@@ -201,6 +201,7 @@ func forScenarios(t *testing.T, run func(t *testing.T, file string, sections []s
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel() // they wait for the disk most of the time
 			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)

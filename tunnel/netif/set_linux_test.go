@@ -3,14 +3,17 @@ package netif
 import (
 	"errors"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // foreignDump returns the dump of a namespace in which a scenario plays without
@@ -290,7 +293,7 @@ func TestMultipath(t *testing.T) {
 	n.edit("link eth0 1500 up\naddr eth0 192.0.2.2/24\nlink eth1 1500 up\naddr eth1 203.0.113.2/24\nlink vpn0 1500 up\n")
 	h := n.host()
 	n.check(n.nl.RouteAdd(&netlink.Route{
-		Dst:      toNet(parseState("route 0.0.0.0/0\n").Routes[0].Dest),
+		Dst:      toNet(netip.MustParsePrefix("0.0.0.0/0")),
 		Priority: 100,
 		MultiPath: []*netlink.NexthopInfo{
 			{LinkIndex: h.index("eth0"), Gw: []byte{192, 0, 2, 1}},
@@ -309,6 +312,99 @@ func TestMultipath(t *testing.T) {
 		n.edit("link eth0 1500 down\n")
 	}
 	check(t, s.Close())
+}
+
+// TestTypeOfService: a route for some packets only is no way to the server.
+func TestTypeOfService(t *testing.T) {
+	n := newNamespace(t)
+	n.edit("link eth0 1500 up\naddr eth0 192.0.2.2/24\nlink vpn0 1500 up\n")
+	n.check(n.nl.RouteAdd(&netlink.Route{Dst: toNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: []byte{192, 0, 2, 1}, Tos: 16}))
+	s, err := Open(t.TempDir(), "x", discard())
+	check(t, err)
+	err = s.Apply("vpn0", parseState("route 0.0.0.0/0\nouter 198.51.100.7\n"))
+	if err == nil || !strings.Contains(err.Error(), "no other way") {
+		t.Errorf("apply: %v", err)
+	}
+	check(t, s.Close())
+}
+
+func TestDumpInterrupted(t *testing.T) {
+	for times, works := range map[int]bool{0: true, maxDumps - 1: true, maxDumps: false} {
+		calls := 0
+		items, err := dump(func() ([]int, error) {
+			if calls++; calls <= times {
+				return nil, netlink.ErrDumpInterrupted
+			}
+			return []int{7}, nil
+		})
+		if works != (err == nil) || works && len(items) != 1 {
+			t.Errorf("interrupted %d times: %v, %v", times, items, err)
+		}
+	}
+	failure := errors.New("failure")
+	if _, err := dump(func() ([]int, error) { return nil, failure }); err != failure {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestDescriptors: a Set holds nothing open when it is closed or never was.
+func TestDescriptors(t *testing.T) {
+	newNamespace(t)
+	dir := t.TempDir()
+	child := hold(t, dir)
+	count := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		check(t, err)
+		return len(fds)
+	}
+	before := count()
+	for range 5 {
+		s, err := Open(dir, "y", discard())
+		check(t, err)
+		check(t, s.Close())
+		if _, err := Open(dir, "x", discard()); err == nil {
+			t.Error("two hold one instance")
+		}
+		if _, _, err := OpenTUN("lo"); err == nil {
+			t.Error("lo is a TUN device")
+		}
+	}
+	if after := count(); after > before {
+		t.Errorf("%d descriptors, before %d", after, before)
+	}
+	check(t, child.Process.Kill())
+	child.Wait()
+}
+
+func TestExplain(t *testing.T) {
+	v4 := hostRoute{Dest: netip.MustParsePrefix("10.0.0.0/8")}
+	v6 := hostRoute{Dest: netip.MustParsePrefix("fd00::/8")}
+	addr6 := hostAddr{Local: netip.MustParsePrefix("fd00::1/128")}
+	for _, c := range []struct {
+		step step
+		err  syscall.Errno
+		want error
+		text string
+	}{
+		{step{op: opDelRoute, route: v4}, unix.ESRCH, nil, ""},
+		{step{op: opDelAddr, addr: addr6}, unix.EADDRNOTAVAIL, nil, ""},
+		{step{op: opDelAddr, addr: addr6}, unix.ENXIO, nil, ""},
+		{step{op: opDelRoute, route: v4}, unix.EPERM, ErrPermission, "operation not permitted"},
+		{step{op: opDelRoute, route: v4}, unix.EINVAL, unix.EINVAL, "invalid argument"},
+		{step{op: opAddRoute, route: v4}, unix.ESRCH, unix.ESRCH, "no such process"},
+		{step{op: opAddRoute, route: v4}, unix.EEXIST, errChanged, "file exists"},
+		{step{op: opUp}, unix.ENODEV, errChanged, "no such device"},
+		{step{op: opAddRoute, route: v4}, unix.ENETDOWN, errChanged, "network is down"},
+		{step{op: opAddRoute, route: v6}, unix.EACCES, unix.EACCES, "IPv6 is disabled"},
+		{step{op: opAddAddr, addr: addr6}, unix.EOPNOTSUPP, unix.EOPNOTSUPP, "IPv6 is disabled"},
+		{step{op: opAddRoute, route: v4}, unix.EACCES, unix.EACCES, "permission denied"},
+		{step{op: opAddAddr, addr: addr6}, unix.EINVAL, unix.EINVAL, "invalid argument"},
+	} {
+		err := explain(c.err, c.step)
+		if !errors.Is(err, c.want) || c.want != nil && !strings.HasPrefix(strings.TrimPrefix(err.Error(), c.want.Error()+": "), c.text) {
+			t.Errorf("%s of %v: %v", c.step, c.err, err)
+		}
+	}
 }
 
 func TestIPv6Disabled(t *testing.T) {
@@ -356,14 +452,4 @@ func TestPlace(t *testing.T) {
 	if one == currentPlace() {
 		t.Errorf("two namespaces are the same place: %s", one)
 	}
-}
-
-func TestOpenRunning(t *testing.T) {
-	dir := t.TempDir()
-	child := hold(t, dir)
-	if _, err := Open(dir, "x", discard()); !errors.Is(err, ErrRunning) {
-		t.Errorf("open: %v", err)
-	}
-	child.Process.Kill()
-	child.Wait()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,6 +60,46 @@ route 10.1.0.0/16 dev vpn1 proto 118
 	check(t, s.Close())
 	if got := k.host.String(); got != before {
 		t.Errorf("host after close:\n%swant:\n%s", got, before)
+	}
+}
+
+// TestLost: on record are those IPv6 addresses of others that the kernel drops
+// when the device goes down or its MTU becomes too small, and no others.
+func TestLost(t *testing.T) {
+	h := foreign([]section{{"host", `link eth0 1500 up
+link vpn0 1500 up
+addr eth0 fd08::8/64
+addr vpn0 10.9.9.9/32
+addr vpn0 fe80::1/64
+addr vpn0 fd09::9/64
+`}})
+	k := &fakeKernel{*h}
+	_, s := openLogged(t, t.TempDir(), k)
+	state := parseState("mtu 1280\naddr fd00::1 fd00::2\n")
+	lost := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, a := range s.rec.Device.Lost {
+			got = append(got, a.Local.String())
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("lost %v, want %v", got, want)
+		}
+	}
+	check(t, s.Apply("vpn0", state))
+	lost()
+	k.host.edit("link vpn0 1280 down") // by somebody who makes little difference
+	check(t, s.Apply("vpn0", state))
+	lost("fd09::9/64")
+	k.host.edit("addr vpn0 fd09::a/64")
+	state.MTU, state.Addrs = 1279, nil
+	check(t, s.Apply("vpn0", state))
+	lost("fd09::9/64", "fd09::a/64")
+	check(t, s.Close())
+	for _, a := range []string{"fd09::9", "fd09::a", "fd08::8"} {
+		if _, ok := k.host.owner(netip.MustParseAddr(a)); !ok {
+			t.Errorf("%s is lost", a)
+		}
 	}
 }
 
@@ -169,14 +210,17 @@ func TestConcurrent(t *testing.T) {
 func TestCallerKeepsState(t *testing.T) {
 	k := preparedKernel()
 	_, s := openLogged(t, t.TempDir(), k)
-	state := parseState("route 10.1.0.0/16\n")
+	state := parseState("addr 10.9.0.1 10.9.0.2\nroute 10.1.0.0/16\nouter 127.0.0.1\n")
 	check(t, s.Apply("vpn0", state))
+	before := k.host.String()
+	state.Addrs[0].Local = netip.MustParseAddr("10.9.0.3")
 	state.Routes[0].Dest = netip.MustParsePrefix("10.2.0.0/16")
+	state.Outer[0] = netip.MustParseAddr("10.1.0.1")
 	if err := s.Apply("vpn9", state); err == nil {
 		t.Error("applied to nothing")
 	}
-	if got := k.host.routes; len(got) != 1 || got[0].Dest.String() != "10.1.0.0/16" {
-		t.Errorf("routes after going back: %v", got)
+	if got := k.host.String(); got != before {
+		t.Errorf("host after going back:\n%swant:\n%s", got, before)
 	}
 	check(t, s.Close())
 }

@@ -23,7 +23,8 @@
 //	Ends ── client, server and addresses of a measurement:
 //	         Transfer, Datagrams, Converse
 //
-// Namespaces have no name in the file system and live only by descriptors
-// of this process, so labs never collide and a killed test leaves none.
-// Everything exists on Linux only; elsewhere the package is empty.
+// Namespaces have no name in the file system and live by descriptors of this
+// process, so labs never collide. A test that is killed leaves its directory
+// and daemons that had detached themselves, nothing else. Everything exists
+// on Linux only; elsewhere the package is empty.
 package lab

@@ -1,0 +1,215 @@
+package tunnel
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+
+	"vpnd/crypto"
+)
+
+const (
+	flowWindow = 512 // packets under way
+)
+
+// flow is a stream of packets from one device to another, without an allocation
+// of its own. Like TCP, it has a bounded number of packets under way, so that
+// no queue overflows.
+type flow struct {
+	packets  [64][]byte // none of which helps to compress another
+	mu       sync.Mutex
+	change   sync.Cond
+	wanted   int // packets that the source has to send in all
+	sent     int
+	received int
+	closed   bool
+}
+
+// newFlow returns a flow of packets of the size in bytes.
+func newFlow(size int) *flow {
+	f := &flow{}
+	random := rand.NewChaCha8([32]byte{})
+	for i := range f.packets {
+		f.packets[i] = udp(size, 0)
+		random.Read(f.packets[i][ipv4Header:])
+	}
+	f.change.L = &f.mu
+	return f
+}
+
+// carry sends n packets and waits until they have come.
+func (f *flow) carry(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wanted += n
+	f.change.Broadcast()
+	for f.received < f.wanted {
+		f.change.Wait()
+	}
+}
+
+func (f *flow) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	f.change.Broadcast()
+}
+
+// source is the device at the flow's beginning.
+type source struct{ *flow }
+
+func (s source) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		n := min(s.wanted-s.sent, s.received+flowWindow-s.sent, len(bufs))
+		switch {
+		case s.closed:
+			return 0, os.ErrClosed
+		case n > 0:
+			for i := range n {
+				sizes[i] = copy(bufs[i][offset:], s.packets[s.sent%len(s.packets)])
+				s.sent++
+			}
+			return n, nil
+		}
+		s.change.Wait()
+	}
+}
+
+func (s source) Write(bufs [][]byte, offset int) (int, error) { return len(bufs), nil }
+func (s source) BatchSize() int                               { return 128 }
+func (s source) Close() error                                 { s.close(); return nil }
+
+// sinkDevice is the device at the flow's end.
+type sinkDevice struct {
+	*flow
+	done chan struct{}
+}
+
+func (s sinkDevice) Read([][]byte, []int, int) (int, error) {
+	<-s.done
+	return 0, os.ErrClosed
+}
+
+func (s sinkDevice) Write(bufs [][]byte, offset int) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.received += len(bufs)
+	s.change.Broadcast()
+	return len(bufs), nil
+}
+
+func (s sinkDevice) BatchSize() int { return 128 }
+func (s sinkDevice) Close() error   { close(s.done); return nil }
+
+// start starts a link over loopback TCP that carries the flow from the client to
+// the server.
+func (f *flow) start(t testing.TB, c Config) (client *Tunnel) {
+	t.Helper()
+	noLeak(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := make(chan struct{}, 2)
+	c.Up = func(Link) { up <- struct{}{} }
+	c.Log = slog.New(slog.DiscardHandler)
+	cs, cc := c, c
+	cs.Device, cs.Listener = sinkDevice{f, make(chan struct{})}, l
+	cc.Device, cc.Servers = source{f}, []Dial{dialer(l)}
+	run(t, cs)
+	client, _ = run(t, cc)
+	<-up
+	<-up
+	return client
+}
+
+// TestNoAllocations counts what a live pair allocates while packets flow, five to
+// a frame: nothing for a packet or a frame. A ratchet makes new keys, and a PING
+// needs a stamp.
+func TestNoAllocations(t *testing.T) {
+	const packets = 10000
+	for _, test := range []struct {
+		cipher crypto.Cipher
+		policy string
+	}{
+		{crypto.AES256GCM, "off"},
+		{crypto.ChaCha20Poly1305, "off"},
+		{crypto.Blowfish, "off"},
+		{crypto.AES256GCM, "s2"},
+		{crypto.AES256GCM, "deflate"},
+		{crypto.AES256GCM, "zstd"},
+	} {
+		t.Run(test.cipher.String()+" "+test.policy, func(t *testing.T) {
+			c := testConfig(t)
+			c.Ciphers = []crypto.Cipher{test.cipher}
+			c.Tuning.Compress, c.Tuning.SendBuf, c.MTU = test.policy, 1024, 256
+			f := newFlow(200)
+			client := f.start(t, c)
+			f.carry(8 * flowWindow) // buffers grow
+			var before, after runtime.MemStats
+			ratchets := client.Stats().Link.Ratchets
+			runtime.ReadMemStats(&before)
+			f.carry(packets)
+			runtime.ReadMemStats(&after)
+			ratchets = client.Stats().Link.Ratchets - ratchets
+			// Both ends; pings, and under the race detector what a sync.Pool loses.
+			const perRatchet, other = 80, packets / 10
+			allocated := after.Mallocs - before.Mallocs
+			t.Logf("%d allocations for %d packets, %d ratchets", allocated, packets, ratchets)
+			if allocated > perRatchet*ratchets+other {
+				t.Errorf("%d allocations for %d packets and %d ratchets", allocated, packets, ratchets)
+			}
+		})
+	}
+}
+
+// BenchmarkPair measures a link over loopback TCP, one way, packets of 1400 bytes
+// that do not compress.
+func BenchmarkPair(b *testing.B) {
+	for _, cipher := range []crypto.Cipher{crypto.Blowfish, crypto.AES256GCM, crypto.ChaCha20Poly1305} {
+		for _, policy := range []string{"off", "auto"} {
+			b.Run(cipher.String()+" "+policy, func(b *testing.B) {
+				c := testConfig(b)
+				c.Ciphers, c.Tuning.Compress = []crypto.Cipher{cipher}, policy
+				f := newFlow(1400)
+				f.start(b, c)
+				f.carry(flowWindow)
+				b.SetBytes(1400)
+				b.ReportAllocs()
+				b.ResetTimer()
+				f.carry(b.N)
+				b.StopTimer()
+			})
+		}
+	}
+}
+
+// BenchmarkHandshake measures how long it takes from the start of a client to the
+// first packet.
+func BenchmarkHandshake(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	up := make(chan struct{}, 1)
+	c := testConfig(b)
+	c.Log = slog.New(slog.DiscardHandler)
+	c.Up = func(Link) { up <- struct{}{} }
+	c.Device, c.Listener = newFakeDevice(), l
+	run(b, c)
+	c.Listener, c.Servers, c.Up = nil, []Dial{dialer(l)}, nil
+	for b.Loop() {
+		c.Device = newFakeDevice()
+		_, stop := run(b, c)
+		<-up
+		b.StopTimer()
+		stop()
+		b.StartTimer()
+	}
+}

@@ -1,0 +1,287 @@
+package tunnel
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vpnd/compress"
+	"vpnd/crypto"
+)
+
+const (
+	bf     = crypto.Blowfish
+	aes    = crypto.AES256GCM
+	chacha = crypto.ChaCha20Poly1305
+)
+
+// speaker returns a tunnel that only says hello.
+func speaker(c Config) *Tunnel {
+	t := &Tunnel{config: c}
+	t.tuning.Store(&c.Tuning)
+	return t
+}
+
+// addrs are comparable for cmp.
+var addrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+func TestNegotiation(t *testing.T) {
+	type ciphers []crypto.Cipher
+	for _, test := range []struct {
+		name                   string
+		server, client         ciphers
+		serverBits, clientBits int
+		cipher                 crypto.Cipher
+		reason                 reason
+	}{
+		{"default", ciphers{bf}, ciphers{bf}, 448, 448, bf, reasonNone},
+		{"server's order", ciphers{chacha, aes, bf}, ciphers{bf, aes, chacha}, 448, 448, chacha, reasonNone},
+		{"first that the client has", ciphers{chacha, aes, bf}, ciphers{bf, aes}, 448, 448, aes, reasonNone},
+		{"none", ciphers{aes}, ciphers{bf, chacha}, 448, 448, 0, reasonCipher},
+		{"none the other way", ciphers{bf, chacha}, ciphers{aes}, 448, 448, 0, reasonCipher},
+		{"other keysize", ciphers{bf}, ciphers{bf}, 448, 128, 0, reasonCipher},
+		{"other keysize, but another cipher", ciphers{bf, aes}, ciphers{bf, aes}, 448, 128, aes, reasonNone},
+		{"keysize of no matter", ciphers{chacha}, ciphers{chacha}, 448, 128, chacha, reasonNone},
+		{"small keys", ciphers{bf}, ciphers{bf}, 128, 128, bf, reasonNone},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cs, cc := testConfig(t), testConfig(t)
+			cs.Ciphers, cs.KeyBits = test.server, test.serverBits
+			cc.Ciphers, cc.KeyBits = test.client, test.clientBits
+			h := speaker(cc).hello()
+			a := speaker(cs).choose(h)
+			if a.reason != test.reason || a.cipher != test.cipher || a.version != version {
+				t.Errorf("answer is %+v", a)
+			}
+			if err := h.check(a); (err == nil) != (test.reason == reasonNone) {
+				t.Errorf("client says %v", err)
+			}
+		})
+	}
+}
+
+func TestVersions(t *testing.T) {
+	server := speaker(testConfig(t))
+	for _, test := range []struct {
+		low, high uint8
+		want      reason
+	}{
+		{2, 2, reasonNone}, {1, 2, reasonNone}, {2, 3, reasonNone}, {0, 255, reasonNone},
+		{1, 1, reasonVersion}, {3, 3, reasonVersion}, {3, 255, reasonVersion}, {0, 0, reasonVersion}, {3, 1, reasonVersion},
+	} {
+		h := speaker(testConfig(t)).hello()
+		h.minVersion, h.maxVersion = test.low, test.high
+		if a := server.choose(h); a.reason != test.want {
+			t.Errorf("versions %d to %d: reason %v, want %v", test.low, test.high, a.reason, test.want)
+		}
+	}
+}
+
+func TestNegotiatedKeyTTL(t *testing.T) {
+	for _, test := range []struct{ server, client, want time.Duration }{
+		{600, 600, 600}, {600, 60, 60}, {60, 600, 60}, {600, 0, 1}, {600, 1, 1},
+	} {
+		cs, cc := testConfig(t), testConfig(t)
+		cs.KeyTTL, cc.KeyTTL = test.server*time.Second, test.client*time.Second
+		if a := speaker(cs).choose(speaker(cc).hello()); a.terms.keyTTL != test.want*time.Second {
+			t.Errorf("server %d, client %d: keyttl is %v, want %d s", test.server, test.client, a.terms.keyTTL, test.want)
+		}
+	}
+}
+
+// TestCompressionSet sees that the common methods are what both accept.
+func TestCompressionSet(t *testing.T) {
+	const none = 1 << compress.Stored
+	for _, test := range []struct {
+		server, client string
+		offered, want  compress.Set
+	}{
+		{"auto", "auto", compress.All, compress.All},
+		{"asym", "zstd", compress.All, compress.All},
+		{"off", "auto", compress.All, none},
+		{"auto", "off", none, none},
+	} {
+		cs, cc := testConfig(t), testConfig(t)
+		cs.Tuning.Compress, cc.Tuning.Compress = test.server, test.client
+		h := speaker(cc).hello()
+		a := speaker(cs).choose(h)
+		if h.compression != test.offered || a.compression != test.want {
+			t.Errorf("server %s, client %s: offered %04b, common %04b", test.server, test.client, h.compression, a.compression)
+		}
+	}
+	h := speaker(testConfig(t)).hello()
+	for _, offered := range []compress.Set{0, 1, 3, 0xff, 0xf0, 1<<compress.Zstd | 1} {
+		h.compression = offered
+		if a := speaker(testConfig(t)).choose(h); a.compression != offered&compress.All {
+			t.Errorf("offered %08b: common are %08b", offered, a.compression)
+		}
+	}
+}
+
+// TestClientChecks lets a server choose what was not offered, one thing at a
+// time.
+func TestClientChecks(t *testing.T) {
+	c := testConfig(t)
+	c.Ciphers = []crypto.Cipher{bf, chacha}
+	h := speaker(c).hello()
+	h.compression = 1<<compress.Stored | 1<<compress.S2
+	good := speaker(c).choose(h)
+	for _, test := range []struct {
+		name   string
+		change func(*answer)
+		want   string // of the error; empty: none
+	}{
+		{"good", func(*answer) {}, ""},
+		{"less compression", func(a *answer) { a.compression = 1 }, ""},
+		{"no compression", func(a *answer) { a.compression = 0 }, ""},
+		{"shorter keyttl", func(a *answer) { a.terms.keyTTL = time.Second }, ""},
+		{"the other cipher", func(a *answer) { a.cipher = chacha }, ""},
+		{"key bits of no matter", func(a *answer) { a.cipher, a.terms.keyBits = chacha, 1 }, ""},
+		{"no common version", func(a *answer) { a.reason = reasonVersion }, "server refuses: no common version"},
+		{"no common cipher", func(a *answer) { a.reason = reasonCipher }, "server refuses: no common cipher, or blowfish with another keysize"},
+		{"later reason", func(a *answer) { a.reason = 200 }, "server refuses: reason 200"},
+		{"version 1", func(a *answer) { a.version = 1 }, "server chose version 1, which was not offered"},
+		{"version 3", func(a *answer) { a.version = 3 }, "server chose version 3, which was not offered"},
+		{"cipher not offered", func(a *answer) { a.cipher = aes }, "server chose aes-256-gcm, which was not offered"},
+		{"cipher 3", func(a *answer) { a.cipher = 3 }, "server chose cipher 3, which was not offered"},
+		{"cipher 8", func(a *answer) { a.cipher = 8 }, "server chose cipher 8, which was not offered"},
+		{"cipher 255", func(a *answer) { a.cipher = 255 }, "server chose cipher 255, which was not offered"},
+		{"fewer key bits", func(a *answer) { a.terms.keyBits = 128 }, "server chose a key of 128 bits, which was not offered"},
+		{"compression not offered", func(a *answer) { a.compression |= 1 << compress.Zstd }, "server chose a compression that was not offered"},
+		{"unknown compression", func(a *answer) { a.compression |= 0x80 }, "server chose a compression that was not offered"},
+		{"keyttl 0", func(a *answer) { a.terms.keyTTL = 0 }, "server chose a keyttl of 0s, more than was offered"},
+		{"longer keyttl", func(a *answer) { a.terms.keyTTL = c.KeyTTL + time.Second }, "server chose a keyttl of 10m1s, more than was offered"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := good
+			test.change(&a)
+			err := h.check(a)
+			if got := fmt.Sprint(err); got != test.want && (test.want != "" || err != nil) {
+				t.Errorf("error is %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestParseHelloShort(t *testing.T) {
+	whole := speaker(testConfig(t)).hello().append(nil)
+	for n := range helloSize {
+		if _, err := parseHello(whole[:n]); err == nil {
+			t.Errorf("%d bytes are taken", n)
+		}
+	}
+	if _, err := parseHello(append(whole, 1, 2, 3)); err != nil {
+		t.Error("bytes of a later version:", err)
+	}
+	answered := answer{}.append(nil)
+	for n := range answerSize {
+		if _, err := parseAnswer(answered[:n]); err == nil {
+			t.Errorf("an answer of %d bytes is taken", n)
+		}
+	}
+	if _, err := parseAnswer(append(answered, 1)); err != nil {
+		t.Error("bytes of a later version:", err)
+	}
+	if len(whole) > crypto.HelloSize || len(answered) > crypto.AnswerSize {
+		t.Errorf("hello of %d bytes, answer of %d", len(whole), len(answered))
+	}
+}
+
+// TestCompare sees what the log says of settings that work against each other,
+// and what comes of them.
+func TestCompare(t *testing.T) {
+	four, six := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")
+	for _, test := range []struct {
+		name           string
+		server, client func(*Config)
+		log            []string // of the client
+		clamp          int
+	}{
+		{"equal", func(c *Config) {}, func(c *Config) {}, nil, 0},
+		{"smaller there", func(c *Config) { c.MTU = 1300 }, func(c *Config) {}, []string{"mtu differs"}, 1300},
+		{"smaller here", func(c *Config) {}, func(c *Config) { c.MTU = 1300 }, []string{"mtu differs"}, 1300},
+		{"both small", func(c *Config) { c.MTU = 1400 }, func(c *Config) { c.MTU = 1400 }, nil, 1400},
+		{"both large", func(c *Config) { c.MTU = 9000 }, func(c *Config) { c.MTU = 1600 }, []string{"mtu differs"}, 0},
+		{"addresses agree",
+			func(c *Config) { c.Local = []netip.Addr{four, six} }, func(c *Config) { c.Remote = []netip.Addr{six, four} }, nil, 0},
+		{"no addresses there",
+			func(c *Config) {}, func(c *Config) { c.Remote = []netip.Addr{four, six} },
+			[]string{"remote=10.0.0.1", "remote=fd00::1"}, 0},
+		{"other address",
+			func(c *Config) { c.Local = []netip.Addr{four.Next(), six} }, func(c *Config) { c.Remote = []netip.Addr{four, six} },
+			[]string{`remote=10.0.0.1 "local there"=10.0.0.2`}, 0},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			cs, cc := testConfig(t), testConfig(t)
+			test.server(&cs)
+			test.client(&cc)
+			_, client, _ := simPair(t, cs, cc)
+			client.log.says(t, len(test.log), "level=WARN")
+			for _, want := range test.log {
+				client.log.says(t, 1, want)
+			}
+			if s := client.link.Load(); s.clamp != test.clamp || s.maxPacket != cc.MTU {
+				t.Errorf("clamp %d, longest packet %d", s.clamp, s.maxPacket)
+			}
+		})
+	}
+}
+
+// TestClampOnTheWay sends a SYN through a link that is smaller than Ethernet.
+func TestClampOnTheWay(t *testing.T) {
+	for name, mtu := range map[string][2]int{"at the sender": {1500, 1400}, "at the receiver": {1400, 1500}} {
+		sim(t, name, func(t *testing.T) {
+			cs, cc := testConfig(t), testConfig(t)
+			cs.MTU, cc.MTU = mtu[0], mtu[1]
+			server, client, _ := simPair(t, cs, cc)
+			client.device.in <- summed(ipv4(protocolTCP, 0, tcp(syn, mss(1460), "")))
+			p := server.device.take(t)
+			if got := p[len(p)-2:]; got[0] != 1360>>8 || got[1] != 1360&0xff || tcpSum(p) != 0xffff {
+				t.Errorf("packet is %x", p)
+			}
+		})
+	}
+}
+
+func FuzzParseHello(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(vectorHello(f).append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := parseHello(b)
+		if err != nil {
+			return
+		}
+		if got, _ := parseHello(h.append(nil)); !cmp.Equal(h, got, cmp.AllowUnexported(hello{}, terms{}), addrs) {
+			t.Errorf("hello is %+v, and again %+v", h, got)
+		}
+		if !strings.HasPrefix(string(b), string(h.append(nil))) {
+			t.Errorf("%x became %x", b, h.append(nil))
+		}
+		c := testConfig(t)
+		if a := speaker(c).choose(h); a.reason == reasonNone && h.ciphers&(1<<a.cipher) == 0 {
+			t.Errorf("chose %v of %08b", a.cipher, h.ciphers)
+		}
+	})
+}
+
+func FuzzParseAnswer(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(vectorAnswer(f).append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := parseAnswer(b)
+		if err != nil {
+			return
+		}
+		if !strings.HasPrefix(string(b), string(a.append(nil))) {
+			t.Errorf("%x became %x", b, a.append(nil))
+		}
+		h := vectorHello(t)
+		if h.check(a) == nil && (h.ciphers&(1<<a.cipher) == 0 || a.terms.keyTTL > h.terms.keyTTL) {
+			t.Errorf("%+v is taken for %+v", a, h)
+		}
+	})
+}
