@@ -23,13 +23,15 @@ type lanes struct {
 // newLanes takes the expanded key out of the library's cipher, and compares the
 // result with the library's. It returns nil if the library has another inside than
 // this was written for; then the library does the work alone.
-func newLanes(c *blowfish.Cipher) *lanes {
+func newLanes(c *blowfish.Cipher) *lanes { return lanesFrom(reflect.ValueOf(c).Elem(), c) }
+
+func lanesFrom(inside reflect.Value, c *blowfish.Cipher) *lanes {
 	var k lanes
 	for _, part := range []struct {
 		name string
 		to   []uint32
 	}{{"p", k.p[:]}, {"s0", k.s0[:]}, {"s1", k.s1[:]}, {"s2", k.s2[:]}, {"s3", k.s3[:]}} {
-		from := reflect.ValueOf(c).Elem().FieldByName(part.name)
+		from := inside.FieldByName(part.name)
 		if from.Kind() != reflect.Array || from.Len() != len(part.to) || from.Type().Elem().Kind() != reflect.Uint32 {
 			return nil
 		}

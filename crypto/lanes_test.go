@@ -2,6 +2,7 @@ package crypto
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 
 	"golang.org/x/crypto/blowfish"
@@ -52,6 +53,39 @@ func TestLanesDisagree(t *testing.T) {
 		if k.agrees(block) {
 			t.Error("a wrong key agrees with the library")
 		}
+	}
+}
+
+// A library with another inside gets no lanes, and no panic.
+func TestLanesOfAnotherLibrary(t *testing.T) {
+	block, err := blowfish.NewCipher(make([]byte, 56))
+	if err != nil {
+		t.Fatal(err)
+	}
+	type box = [256]uint32
+	for name, inside := range map[string]any{
+		"other names":  struct{ subkeys [18]uint32 }{},
+		"slice":        struct{ p []uint32 }{make([]uint32, 18)},
+		"shorter":      struct{ p [16]uint32 }{},
+		"longer":       struct{ p [20]uint32 }{},
+		"wider words":  struct{ p [18]uint64 }{},
+		"narrow words": struct{ p [18]uint8 }{},
+		"signed words": struct{ p [18]int32 }{},
+		"one box missing": struct {
+			p          [18]uint32
+			s0, s1, s2 box
+		}{},
+		"other values": struct {
+			p              [18]uint32
+			s0, s1, s2, s3 box
+		}{},
+	} {
+		if lanesFrom(reflect.ValueOf(inside), block) != nil {
+			t.Errorf("%s: there are lanes", name)
+		}
+	}
+	if lanesFrom(reflect.ValueOf(block).Elem(), block) == nil {
+		t.Error("there are no lanes for the library itself")
 	}
 }
 

@@ -57,6 +57,7 @@ type pipeEnd struct {
 	data          []byte // written by the peer, not read yet
 	held          bool   // data stays on the way
 	broken        bool
+	ended         bool // CloseWrite
 	closed        bool
 	abrupt        bool // SetLinger(0)
 	wrote         int  // bytes, in all
@@ -98,7 +99,7 @@ func (e *pipeEnd) Read(b []byte) (int, error) {
 			e.data = e.data[:copy(e.data, e.data[n:])]
 			e.change.Broadcast()
 			return n, nil
-		case !e.held && e.peer.closed:
+		case !e.held && (e.peer.closed || e.peer.ended):
 			return 0, io.EOF
 		}
 		e.change.Wait()
@@ -115,6 +116,8 @@ func (e *pipeEnd) Write(b []byte) (n int, err error) {
 			return n, net.ErrClosed
 		case e.writing.passed:
 			return n, os.ErrDeadlineExceeded
+		case e.ended:
+			return n, syscall.EPIPE
 		case e.broken, e.peer.closed:
 			return n, syscall.ECONNRESET
 		case room > 0:
@@ -137,6 +140,12 @@ func (e *pipeEnd) Close() error {
 		e.reading.stop()
 		e.writing.stop()
 	})
+	return nil
+}
+
+// CloseWrite ends the direction away from this end.
+func (e *pipeEnd) CloseWrite() error {
+	e.do(func() { e.ended = true })
 	return nil
 }
 

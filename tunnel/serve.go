@@ -30,6 +30,7 @@ func (t *Tunnel) serve(ctx context.Context) error {
 	lobby := newLobby(lobbySize)
 	stop := context.AfterFunc(ctx, func() { t.config.Listener.Close() })
 	defer stop()
+	var trouble logLimit
 	var callers sync.WaitGroup
 	defer callers.Wait()
 	life, end := context.WithCancelCause(ctx)
@@ -45,7 +46,7 @@ func (t *Tunnel) serve(ctx context.Context) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("listener: %w", err)
 		case err != nil:
-			t.limit.warn(t.config.Log, t.config.Now(), "accept", "error", err)
+			trouble.warn(t.config.Log, t.config.Now(), "accept", "error", err)
 			pause(ctx, acceptPause)
 			continue
 		}
@@ -104,7 +105,7 @@ func (c *caller) refuse(why refusal, err error) {
 		why, err = refusedCrowd, cause
 	}
 	c.count.refuse(why)
-	c.Tunnel.limit.warn(c.config.Log, c.config.Now(), "caller refused", "peer", c.conn.RemoteAddr(), "cause", err)
+	c.limits[why].warn(c.config.Log, c.config.Now(), "caller refused", "peer", c.conn.RemoteAddr(), "cause", err)
 	c.failed(fmt.Errorf("caller %v refused: %w", c.conn.RemoteAddr(), err))
 	<-c.limit.Done()
 	abort(c.conn) // the same end whether or not bytes were left unread

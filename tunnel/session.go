@@ -197,19 +197,23 @@ func (s *session) hangUp(cause error) {
 	s.hangUpConn(!dead)
 }
 
-// hangUpConn closes the connection so that the client's port is free at once:
-// the end that closes first keeps the port for a minute (TIME-WAIT, RFC 9293), so
-// a client that said good-bye waits for the server to do it, and aborts.
+// hangUpConn closes the connection. An end that said good-bye reads on until the
+// other one has closed: bytes that find nobody draw a reset, which overtakes the
+// good-bye. The server closes its direction first, so that the client's port is
+// free at once: who closes first keeps it for a minute (TIME-WAIT, RFC 9293).
 func (s *session) hangUpConn(wait bool) {
-	if !s.client {
-		s.conn.Close()
-		return
+	if half, ok := s.conn.(interface{ CloseWrite() error }); ok && !s.client {
+		half.CloseWrite()
 	}
 	if wait {
 		s.conn.SetReadDeadline(time.Now().Add(closeTimeout))
 		io.Copy(io.Discard, s.conn)
 	}
-	abort(s.conn)
+	if s.client {
+		abort(s.conn)
+	} else {
+		s.conn.Close()
+	}
 }
 
 // abort closes a connection and leaves nothing of it in the kernel, neither its

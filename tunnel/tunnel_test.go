@@ -160,19 +160,6 @@ func run(t testing.TB, c Config) (tunnel *Tunnel, stop func()) {
 	return tunnel, stop
 }
 
-// pair starts a server and a client on loopback and waits until the link is up.
-func pair(t *testing.T, server, client Config) (s, c *end) {
-	t.Helper()
-	noLeak(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server.Listener = l
-	client.Servers = []Dial{dialer(l)}
-	return linked(t, server, client)
-}
-
 // noLeak checks, when the test has ended, that no goroutine is left which it
 // started. Where time is simulated the end of the bubble shows that.
 func noLeak(t testing.TB) {
@@ -260,33 +247,6 @@ func udp(n int, seed byte) []byte {
 		p[i] = seed + byte(i/7)
 	}
 	return p
-}
-
-func TestPacketsBothWays(t *testing.T) {
-	for _, cipher := range []crypto.Cipher{crypto.Blowfish, crypto.AES256GCM, crypto.ChaCha20Poly1305} {
-		for _, policy := range []string{"off", "auto", "s2", "deflate", "zstd", "asym"} {
-			t.Run(cipher.String()+" "+policy, func(t *testing.T) {
-				c := testConfig(t)
-				c.Ciphers, c.Tuning.Compress = []crypto.Cipher{cipher}, policy
-				server, client := pair(t, c, c)
-				for n := 20; n <= 1500; n += 37 {
-					client.device.in <- udp(n, 1)
-					server.device.in <- udp(n, 2)
-					if got := server.device.take(t); !bytes.Equal(got, udp(n, 1)) {
-						t.Fatalf("to the server: %x", got)
-					}
-					if got := client.device.take(t); !bytes.Equal(got, udp(n, 2)) {
-						t.Fatalf("to the client: %x", got)
-					}
-				}
-				for _, e := range []*end{server, client} {
-					if l := e.Stats().Link; l == nil || l.Cipher != cipher.String() {
-						t.Errorf("link is %+v", l)
-					}
-				}
-			})
-		}
-	}
 }
 
 func TestNewRefuses(t *testing.T) {

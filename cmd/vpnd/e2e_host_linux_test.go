@@ -242,18 +242,17 @@ func persistentTUN(name string, owner uint32, mtu int) error {
 	if err := netlink.LinkSetMTU(link, mtu); err != nil {
 		return err
 	}
-	for _, a := range []struct{ local, remote string }{{"10.77.0.2/32", "10.77.0.1/32"}, {"fd00:77::2/128", "fd00:77::1/128"}} {
-		addr, err := netlink.ParseAddr(a.local)
-		if err != nil {
-			return err
-		}
-		if addr.Peer, err = netlink.ParseIPNet(a.remote); err != nil {
-			return err
-		}
-		addr.Flags = unix.IFA_F_NODAD
-		if err := netlink.AddrAdd(link, addr); err != nil {
-			return fmt.Errorf("add %s: %w", a.local, err)
+	if err := netlink.LinkSetUp(link); err != nil {
+		return err
+	}
+	v4, v6 := &netlink.Addr{IPNet: netlink.NewIPNet(clientInner.AsSlice()), Peer: netlink.NewIPNet(serverInner.AsSlice())},
+		&netlink.Addr{IPNet: netlink.NewIPNet(clientIPv6.AsSlice()), Flags: unix.IFA_F_NODAD}
+	for _, a := range []*netlink.Addr{v4, v6} {
+		if err := netlink.AddrAdd(link, a); err != nil {
+			return fmt.Errorf("add %v: %w", a, err)
 		}
 	}
-	return netlink.LinkSetUp(link)
+	// Not by a peer of the address: without a carrier the kernel may never add
+	// the IPv6 route for it.
+	return netlink.RouteAdd(&netlink.Route{LinkIndex: link.Index, Dst: netlink.NewIPNet(serverIPv6.AsSlice()), Priority: 256})
 }

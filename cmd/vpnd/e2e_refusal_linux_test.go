@@ -187,12 +187,12 @@ func TestRefusedVersion(t *testing.T) {
 	w.server.says("interface is up")
 	key, err := crypto.LoadKey(w.server.file("vpnd.key"))
 	must(t, err)
-	for version, want := range map[byte]byte{1: 1, 2: 0, 3: 1} {
+	for _, call := range []struct{ version, reason byte }{{1, 1}, {3, 1}, {2, 0}} { // the first is logged
 		conn := w.dial(w.client)
-		answer, err := answered(conn, key, version)
+		answer, err := answered(conn, key, call.version)
 		must(t, err)
-		if reason := answer[0]; reason != want {
-			t.Errorf("version %d: answer with reason %d, want %d", version, reason, want)
+		if reason := answer[0]; reason != call.reason {
+			t.Errorf("version %d: answer with reason %d, want %d", call.version, reason, call.reason)
 		}
 		conn.Close()
 	}
@@ -346,8 +346,9 @@ func TestStrangers(t *testing.T) {
 		t.Errorf("%d bytes came behind the second flight", afterAnswer.bytes)
 	}
 
+	// More are attempts of the client that its next one has overtaken.
 	after := w.server.until("counting", func(r report) bool {
-		return r.Refused["silent"] == 4 && r.Refused["replay"] == 1 && r.Refused["no_confirm"] == 1 && r.Refused["door"] > 2
+		return r.Refused["silent"] >= 4 && r.Refused["replay"] == 1 && r.Refused["no_confirm"] >= 1 && r.Refused["door"] > 2
 	})
 	if after.Links != 1 || after.Link == nil || !after.Link.Established.Equal(before.Link.Established) || after.Link.Peer != before.Link.Peer {
 		t.Errorf("the link was changed: before %+v, after %+v", before.Link, after.Link)
@@ -377,8 +378,11 @@ func TestFilteredStranger(t *testing.T) {
 	if s.bytes != 0 || !errors.Is(s.err, syscall.ECONNRESET) || s.open < 9500*time.Millisecond || s.open > 12*time.Second {
 		t.Errorf("%d bytes, closed after %v with %v; want none and a reset after 10 s", s.bytes, s.open, s.err)
 	}
+	// One refusal in ten seconds is logged, which may have been an attempt of the
+	// client that its next one has overtaken.
+	w.dial(other)
 	w.server.says(`msg="caller refused" peer=203\.0\.113\.2:\d+ cause="not the configured client address"`)
-	w.server.until("counting", func(r report) bool { return r.Refused["address"] == 1 && r.Links == 1 })
+	w.server.until("counting", func(r report) bool { return r.Refused["address"] == 2 && r.Links == 1 })
 	inner.goesOn()
 }
 

@@ -104,28 +104,30 @@ type zero struct{}
 
 func (zero) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// frameMeter sees the frames that a client sends on its first connection.
+// frameMeter sees the frames that a client sends. The first connection need not
+// be the one that becomes the link.
 type frameMeter struct {
 	mu      sync.Mutex
-	rest    []byte
+	rest    map[int][]byte // what follows the last whole frame, by connection
 	largest int
 }
 
 func (m *frameMeter) tap(c lab.Chunk) ([]byte, error) {
-	if c.Conn != 0 || c.Direction != lab.Up {
+	if c.Direction != lab.Up {
 		return c.Data, nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.rest = append(m.rest, c.Data[min(len(c.Data), max(0, crypto.F1Size-int(c.Offset))):]...)
 	const header = 2
-	for len(m.rest) >= header {
-		n := header + int(bytesof.BigEndian.Uint16(m.rest)) + crypto.TagSize
-		if len(m.rest) < n {
+	rest := append(m.rest[c.Conn], c.Data[min(len(c.Data), max(0, crypto.F1Size-int(c.Offset))):]...)
+	for len(rest) >= header {
+		n := header + int(bytesof.BigEndian.Uint16(rest)) + crypto.TagSize
+		if len(rest) < n {
 			break
 		}
-		m.largest, m.rest = max(m.largest, n), m.rest[n:]
+		m.largest, rest = max(m.largest, n), rest[n:]
 	}
+	m.rest[c.Conn] = rest
 	return c.Data, nil
 }
 
@@ -145,7 +147,7 @@ func TestReloadSending(t *testing.T) {
 	c := w.client
 	relay, err := w.path.Router.Relay(netip.MustParseAddrPort("198.51.100.2:0"), netip.AddrPortFrom(serverOuter, outerPort))
 	must(t, err)
-	var meter frameMeter
+	meter := frameMeter{rest: map[int][]byte{}}
 	relay.Tap(meter.tap)
 	w.configure()
 	text, err := os.ReadFile(c.config())

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -125,6 +126,24 @@ func TestDialed(t *testing.T) {
 	check(t, s.Close())
 }
 
+// TestFileComesAndGoes: there is a state file exactly while something is
+// installed, even when others take it away.
+func TestFileComesAndGoes(t *testing.T) {
+	dir := t.TempDir()
+	_, s := openLogged(t, dir, preparedKernel())
+	state := parseState("route 10.1.0.0/16\n")
+	for range 2 {
+		check(t, s.Apply("vpn0", state))
+		wantFiles(t, dir, "x.lock", "x.state")
+		check(t, s.Apply("vpn0", State{}))
+		wantFiles(t, dir, "x.lock")
+	}
+	check(t, s.Apply("vpn0", state))
+	check(t, os.Remove(filepath.Join(dir, "x.state")))
+	check(t, s.Close())
+	wantFiles(t, dir)
+}
+
 // busyKernel is one that somebody else changes at each step.
 type busyKernel struct {
 	*fakeKernel
@@ -145,6 +164,38 @@ func TestHostChanges(t *testing.T) {
 		err := s.Apply("vpn0", parseState("mtu 1400\n"))
 		if works && err != nil || !works && !errors.Is(err, errChanged) {
 			t.Errorf("changed %d times: %v", rest, err)
+		}
+		k.rest = k.steps + 1
+		check(t, s.Close())
+	}
+}
+
+// failingKernel refuses the steps after the first, for a while.
+type failingKernel struct {
+	*fakeKernel
+	steps, failures int
+}
+
+func (k *failingKernel) do(s step) error {
+	if k.steps++; k.steps > 1 && k.failures > 0 {
+		k.failures--
+		return errors.New("refused")
+	}
+	return k.fakeKernel.do(s)
+}
+
+// TestFailedStep: what was done is undone when the next step fails, or said.
+func TestFailedStep(t *testing.T) {
+	for failures, undone := range map[int]bool{1: true, 2: false} {
+		k := &failingKernel{preparedKernel(), 0, failures}
+		before := k.host.String()
+		log, s := openLogged(t, t.TempDir(), k)
+		err := s.Apply("vpn0", parseState("mtu 1400\naddr 10.1.0.1\n"))
+		if err == nil || !strings.Contains(err.Error(), "ip addr add 10.1.0.1/32 dev vpn0 noprefixroute: refused") {
+			t.Errorf("apply: %v", err)
+		}
+		if undone != (k.host.String() == before) || undone != s.rec.empty() || undone == strings.Contains(log.String(), "cannot go back to the state before") {
+			t.Errorf("undone %v, record %+v, host:\n%s, log:\n%s", undone, s.rec, k.host, log)
 		}
 		check(t, s.Close())
 	}
@@ -180,6 +231,31 @@ func TestUnswept(t *testing.T) {
 		t.Errorf("host:\n%swant:\n%s", k.kernel.(*fakeKernel).host, want)
 	}
 	check(t, s.Close())
+}
+
+func TestSweepLog(t *testing.T) {
+	for boot, want := range map[string]string{
+		"1": "swept what a killed instance left",
+		"2": "of another boot or network namespace",
+	} {
+		dir := t.TempDir()
+		k := &spyKernel{kernel: preparedKernel(), boot: "1"}
+		log, s := openLogged(t, dir, k)
+		check(t, s.Apply("vpn0", parseState("mtu 1400\n")))
+		if !strings.Contains(log.String(), "ip link set dev vpn0 mtu 1400") {
+			t.Errorf("log of apply:\n%s", log)
+		}
+		s.store.lock.Close()
+		k.boot = boot
+		log, s = openLogged(t, dir, k)
+		if done := strings.Contains(log.String(), "ip link set dev vpn0 mtu 1500"); done != (boot == "1") {
+			t.Errorf("log of boot %s:\n%s", boot, log)
+		}
+		if text := log.String(); strings.Count(text, "level=INFO") != 1 || !strings.Contains(text, want) || !strings.Contains(text, "device=vpn0") {
+			t.Errorf("log of boot %s, want %q:\n%s", boot, want, text)
+		}
+		check(t, s.Close())
+	}
 }
 
 func TestConcurrent(t *testing.T) {

@@ -36,7 +36,7 @@ type store struct {
 // openStore takes the lock of an instance. When that is not possible for
 // another reason than ErrRunning the store says so when something is saved.
 func openStore(dir, instance string) (*store, error) {
-	if instance == "" || instance != filepath.Base(instance) {
+	if instance != filepath.Base(instance) {
 		return nil, fmt.Errorf("instance %q: not a file name", instance)
 	}
 	s := &store{path: filepath.Join(dir, instance+".state")}
@@ -49,9 +49,6 @@ func openStore(dir, instance string) (*store, error) {
 		return nil, fmt.Errorf("instance %s: %w", instance, err)
 	}
 	s.lock, s.err = lock, err
-	if err == nil {
-		_ = os.Remove(s.path + newSuffix) // of a predecessor killed while writing
-	}
 	return s, nil
 }
 
@@ -85,9 +82,9 @@ func takeLock(path string) (*os.File, error) {
 }
 
 func sameFile(f *os.File, path string) bool {
-	open, err1 := f.Stat()
-	named, err2 := os.Stat(path)
-	return err1 == nil && err2 == nil && os.SameFile(open, named)
+	open, _ := f.Stat()
+	named, _ := os.Stat(path)
+	return os.SameFile(open, named) // false for those that are not there
 }
 
 // writePID tells others who holds the lock. On a full disk they do not learn it.
@@ -119,17 +116,16 @@ func (s *store) load(log *slog.Logger) record {
 	}
 	var r record
 	if err == nil {
-		s.saved = text
 		r, err = decode(text)
 	}
-	if err != nil {
-		aside := s.path + damagedSuffix
-		log.Warn("state file cannot be used, what it lists stays on the host", "file", s.path, "err", err, "moved to", aside)
-		s.err = os.Rename(s.path, aside)
-		s.saved = nil
-		return record{}
+	if err == nil {
+		s.saved = text
+		return r
 	}
-	return r
+	aside := s.path + damagedSuffix
+	log.Warn("state file cannot be used, what it lists stays on the host", "file", s.path, "err", err, "moved to", aside)
+	s.err = os.Rename(s.path, aside)
+	return record{}
 }
 
 func readFile(path string) ([]byte, error) {
@@ -139,8 +135,8 @@ func readFile(path string) ([]byte, error) {
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxState+1))
-	if err == nil && len(text) > maxState {
-		err = fmt.Errorf("more than %d bytes", maxState)
+	if len(text) > maxState {
+		return nil, fmt.Errorf("more than %d bytes", maxState)
 	}
 	return text, err
 }
@@ -179,7 +175,6 @@ func (s *store) remove() error {
 func replaceFile(path string, text []byte) error {
 	temp := path + newSuffix
 	if err := writeFile(temp, text); err != nil {
-		_ = os.Remove(temp)
 		return err
 	}
 	return os.Rename(temp, path)
@@ -202,5 +197,6 @@ func (s *store) close() error {
 	if s.lock == nil {
 		return nil
 	}
+	_ = os.Remove(s.path + newSuffix) // of a write that failed or was killed
 	return errors.Join(os.Remove(s.lockPath()), s.lock.Close())
 }

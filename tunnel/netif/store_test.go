@@ -334,7 +334,7 @@ func preparedKernel() *fakeKernel {
 func openLogged(t *testing.T, dir string, k kernel) (*bytes.Buffer, *Set) {
 	t.Helper()
 	var log bytes.Buffer
-	s, err := newSet(k, dir, "x", slog.New(slog.NewTextHandler(&log, nil)))
+	s, err := newSet(k, dir, "x", slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	check(t, err)
 	s.sweep()
 	return &log, s

@@ -73,11 +73,11 @@ func (p *planner) wantedRoute(r Route, others []hostRoute) (hostRoute, error) {
 // linkTo returns the interface that leads to a gateway, as the kernel finds it.
 func (p *planner) linkTo(gateway netip.Addr, wanted []hostRoute) (dev int, ok bool) {
 	foreign := func(r hostRoute) bool { return !p.ours[r.id()] }
-	r, ok := best(p.host.routes, gateway, foreign)
-	if w, found := best(wanted, gateway, all); found && (!ok || w.beats(r)) {
-		r, ok = w, true
+	r, found := best(p.host.routes, gateway, foreign)
+	if w, _ := best(wanted, gateway, all); w.beats(r) {
+		r, found = w, true
 	}
-	return r.Dev, ok && r.kind == unicast && !r.Gateway.IsValid()
+	return r.Dev, found && r.kind == unicast && !r.Gateway.IsValid()
 }
 
 func all(hostRoute) bool { return true }
