@@ -94,7 +94,7 @@ type Tunnel struct {
 	out    *deliverer
 	redial chan struct{}
 	count  counters
-	limits [refusedCount]logLimit // one for each cause, so that none hides another
+	limits [refusedCount]logLimit  // one for each cause, so that none hides another
 	link   atomic.Pointer[session] // where packets of the device go; nil: nowhere
 
 	mu     sync.Mutex
