@@ -214,6 +214,10 @@ func (d *demo) cut(ctx context.Context) error {
 		if _, err := inner.Exchange(ctx, 1000); err != nil {
 			return err
 		}
+		// A link that lived for a second is one worth dialling for at once.
+		if _, err := d.client.Ping(ctx, serverInner, lab.PingOptions{Count: 100, Interval: 10 * time.Millisecond}); err != nil {
+			return err
+		}
 		if n, err := d.client.ResetTCP(port); err != nil || n == 0 {
 			return fmt.Errorf("%d connections reset: %w", n, err)
 		}
