@@ -2,12 +2,15 @@ package tunnel
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 )
 
-// lobby bounds the callers that have not proved a key. When it is full, the
+// lobby bounds the callers whose handshake is not finished. When it is full, the
 // oldest caller of the busiest network gives way, so that one network cannot keep
-// the others out. Who has proved a key has left.
+// the others out. Those whose first flight opened give way last, and do not count
+// for their network: but it may be a recorded one, so they stay in the lobby until
+// they have confirmed the session's keys.
 type lobby struct {
 	size   int
 	mu     sync.Mutex
@@ -19,6 +22,7 @@ type lobby struct {
 type place struct {
 	network netip.Prefix
 	evict   func()
+	known   bool // the first flight opened
 }
 
 func newLobby(size int) *lobby {
@@ -40,6 +44,16 @@ func (l *lobby) enter(from netip.AddrPort, evict func()) *place {
 	return p
 }
 
+// know notes that a caller's first flight opened.
+func (l *lobby) know(p *place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if slices.Contains(l.places, p) {
+		l.uncount(p)
+		p.known = true
+	}
+}
+
 // leave takes a caller out; one that has left already is no mistake.
 func (l *lobby) leave(p *place) {
 	l.mu.Lock()
@@ -47,26 +61,35 @@ func (l *lobby) leave(p *place) {
 	l.remove(p)
 }
 
-// oldest returns the first caller of the busiest network.
+// oldest returns who has to give way to the newcomer.
 func (l *lobby) oldest() *place {
-	first := l.places[0]
-	for _, p := range l.places {
-		if l.crowd[p.network] > l.crowd[first.network] {
+	var first *place
+	for _, p := range l.places[:len(l.places)-1] {
+		if !p.known && (first == nil || l.crowd[p.network] > l.crowd[first.network]) {
 			first = p
 		}
+	}
+	if first == nil {
+		return l.places[0]
 	}
 	return first
 }
 
 func (l *lobby) remove(p *place) {
-	for i, q := range l.places {
-		if q == p {
-			l.places = append(l.places[:i], l.places[i+1:]...)
-			if l.crowd[p.network]--; l.crowd[p.network] == 0 {
-				delete(l.crowd, p.network)
-			}
-			return
-		}
+	i := slices.Index(l.places, p)
+	if i < 0 {
+		return
+	}
+	l.places = slices.Delete(l.places, i, i+1)
+	l.uncount(p)
+}
+
+func (l *lobby) uncount(p *place) {
+	if p.known {
+		return
+	}
+	if l.crowd[p.network]--; l.crowd[p.network] == 0 {
+		delete(l.crowd, p.network)
 	}
 }
 

@@ -16,7 +16,7 @@ func TestLobby(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		size   int
-		come   []string // a - in front: leaves
+		come   []string // a - in front: leaves, a + in front: is known
 		gone   []string
 		remain int
 	}{
@@ -31,6 +31,10 @@ func TestLobby(t *testing.T) {
 		{"leave after giving way", 1, []string{"10.0.0.1", "10.0.0.2", "-10.0.0.1", "10.0.0.3"}, []string{"10.0.0.1", "10.0.0.2"}, 1},
 		{"IPv6 customer", 3, []string{"2001:db8:9::1", "2001:db8:0:1::1", "2001:db8:0:ff::2", "2001:db8:8::1"}, []string{"2001:db8:0:1::1"}, 3},
 		{"mixed", 3, []string{"2001:db8::1", "10.0.0.1", "10.0.0.2", "2001:db8:1::1"}, []string{"10.0.0.1"}, 3},
+		{"known callers stay", 2, []string{"10.0.0.1", "+10.0.0.1", "10.0.1.1", "10.0.2.1"}, []string{"10.0.1.1"}, 2},
+		{"known callers do not make a crowd", 3, []string{"10.0.0.1", "+10.0.0.1", "10.0.0.2", "+10.0.0.2", "10.0.0.3", "10.0.1.1"}, []string{"10.0.0.3"}, 3},
+		{"known ones give way last", 2, []string{"10.0.0.1", "+10.0.0.1", "10.0.1.1", "+10.0.1.1", "10.0.2.1", "10.0.3.1"}, []string{"10.0.0.1", "10.0.2.1"}, 2},
+		{"known twice, and after giving way", 1, []string{"10.0.0.1", "10.0.0.2", "+10.0.0.1", "+10.0.0.2", "+10.0.0.2"}, []string{"10.0.0.1"}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			l := newLobby(test.size)
@@ -39,6 +43,10 @@ func TestLobby(t *testing.T) {
 			for _, who := range test.come {
 				if name, leaves := strings.CutPrefix(who, "-"); leaves {
 					l.leave(places[name])
+					continue
+				}
+				if name, known := strings.CutPrefix(who, "+"); known {
+					l.know(places[name])
 					continue
 				}
 				from := netip.AddrPortFrom(netip.MustParseAddr(who), 1)

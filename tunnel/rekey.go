@@ -139,3 +139,10 @@ func (k *rekeying) replace(next *crypto.Generation) {
 	k.current, k.since = next, k.t.config.Now()
 	k.rekeys.Add(1)
 }
+
+// forget erases what the next generation would be made from.
+func (k *rekeying) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.current.Forget()
+}

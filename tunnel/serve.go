@@ -71,7 +71,7 @@ type caller struct {
 	*Tunnel
 	conn  net.Conn
 	door  *crypto.Door
-	leave func()          // the lobby, once the caller has proved its key
+	known func()          // tells the lobby that the first flight opened
 	limit context.Context // ends with the time for the handshake
 }
 
@@ -88,12 +88,13 @@ func (t *Tunnel) receiveCaller(ctx context.Context, door *crypto.Door, lobby *lo
 	defer evict(nil)
 	place := lobby.enter(addrOf(conn), func() { evict(errCrowd) })
 	defer lobby.leave(place)
-	c := caller{t, conn, door, func() { lobby.leave(place) }, limit}
+	c := caller{t, conn, door, func() { lobby.know(place) }, limit}
 	s, why, err := c.greet(ctx)
 	if err != nil {
 		c.refuse(why, err)
 		return
 	}
+	lobby.leave(place)
 	t.attach(s)
 	s.run()
 }
@@ -135,7 +136,7 @@ func (c *caller) greet(ctx context.Context) (*session, refusal, error) {
 	case err != nil:
 		return nil, refusedDoor, errors.New("wrong key, or not a vpnd")
 	}
-	c.leave()
+	c.known()
 	g, err := c.answer(call)
 	if err != nil {
 		return nil, refusedTerms, err

@@ -179,6 +179,7 @@ func (s *session) run() error {
 	s.t.count.dropOut(outLinkLost, s.queue.Close())
 	cause := context.Cause(s.ctx)
 	s.hangUp(cause)
+	s.keys.forget()
 	s.t.count.dropOut(outLinkLost, s.send.packets)
 	return cause
 }
