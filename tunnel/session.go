@@ -47,6 +47,9 @@ const (
 	resetSize = 4
 	// closeTimeout bounds the good-bye on a connection that may be dead.
 	closeTimeout = 500 * time.Millisecond
+	// brokenTimeout is how long the receiver may read on after a write failed. It
+	// finds the end of the stream far earlier.
+	brokenTimeout = 5 * time.Second
 	// batchOverhead is the type and the compression byte in front of packets.
 	batchOverhead = 2
 	// controlRoom is how many messages may wait for the sender. A peer that asks
@@ -168,7 +171,7 @@ func (s *session) compare(g greeting) {
 // connection.
 func (s *session) run() error {
 	var parts sync.WaitGroup
-	for _, part := range []func() error{s.send.run, s.receive.run, s.supervise} {
+	for _, part := range []func() error{s.sendOut, s.receive.run, s.supervise} {
 		parts.Go(func() { s.end(part()) })
 	}
 	<-s.ctx.Done()
@@ -182,6 +185,17 @@ func (s *session) run() error {
 	s.keys.forget()
 	s.t.count.dropOut(outLinkLost, s.send.packets)
 	return cause
+}
+
+// sendOut runs the sender. When the line broke under it, the receiver is left to
+// say why: what the peer sent before the end, a CLOSE as a rule, is still to be
+// read.
+func (s *session) sendOut() error {
+	err := s.send.run()
+	if errors.Is(err, errLine) {
+		pause(s.ctx, brokenTimeout)
+	}
+	return err
 }
 
 // hangUp says good-bye and closes the connection.
