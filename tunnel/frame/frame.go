@@ -104,7 +104,7 @@ func (r *Reader) makeRoom(n int) {
 		bigger := make([]byte, size)
 		r.end = copy(bigger, r.buf[r.start:r.end])
 		r.start, r.buf = 0, bigger
-	case full && r.start > 0 || r.start+n > len(r.buf):
+	case r.start+n > len(r.buf):
 		r.end = copy(r.buf, r.buf[r.start:r.end])
 		r.start = 0
 	}
