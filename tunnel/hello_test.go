@@ -167,27 +167,29 @@ func TestClientChecks(t *testing.T) {
 	}
 }
 
-func TestParseHelloShort(t *testing.T) {
-	whole := speaker(testConfig(t)).hello().append(nil)
-	for n := range helloSize {
-		if _, err := parseHello(whole[:n]); err == nil {
-			t.Errorf("%d bytes are taken", n)
+// TestPayloadLengths cuts hello and answer off at every place.
+func TestPayloadLengths(t *testing.T) {
+	h, a := vectorHello(t).append(nil), vectorAnswer(t).append(nil)
+	for n := range len(h) {
+		if _, err := parseHello(h[:n]); err == nil {
+			t.Errorf("a hello of %d bytes is taken", n)
 		}
 	}
-	if _, err := parseHello(append(whole, 1, 2, 3)); err != nil {
-		t.Error("bytes of a later version:", err)
-	}
-	answered := answer{}.append(nil)
-	for n := range answerSize {
-		if _, err := parseAnswer(answered[:n]); err == nil {
+	for n := range len(a) {
+		if _, err := parseAnswer(a[:n]); err == nil {
 			t.Errorf("an answer of %d bytes is taken", n)
 		}
 	}
-	if _, err := parseAnswer(append(answered, 1)); err != nil {
-		t.Error("bytes of a later version:", err)
+	for _, later := range []string{"", "bytes of a later version"} {
+		if _, err := parseHello(append(h, later...)); err != nil {
+			t.Errorf("hello and %q: %v", later, err)
+		}
+		if _, err := parseAnswer(append(a, later...)); err != nil {
+			t.Errorf("answer and %q: %v", later, err)
+		}
 	}
-	if len(whole) > crypto.HelloSize || len(answered) > crypto.AnswerSize {
-		t.Errorf("hello of %d bytes, answer of %d", len(whole), len(answered))
+	if len(h) > crypto.HelloSize || len(a) > crypto.AnswerSize {
+		t.Errorf("hello of %d bytes, answer of %d", len(h), len(a))
 	}
 }
 

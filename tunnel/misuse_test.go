@@ -95,6 +95,13 @@ var serverOffences = []offence{
 		p.opener = old
 		p.send(frameRatchet, nextGeneration)
 	}, "frame of type 5 before the new keys are confirmed", false},
+	{"generation twice, confirmed", func(p *puppet) {
+		next := p.rekey(rand.Reader)
+		p.send(frameRatchet, nextGeneration)
+		p.renew(next)
+		p.send(frameConfirm)
+		p.send(frameRatchet, nextGeneration)
+	}, "new generation without a rekey", true},
 	{"old keys after the change", func(p *puppet) {
 		p.rekey(rand.Reader)
 		p.send(frameRatchet, nextGeneration)
@@ -115,6 +122,16 @@ var clientOffences = []offence{
 		}
 		p.send(frameRekey2, flipped(m2, 300)...)
 	}, "rekey: not authentic", false},
+	{"generation twice", func(p *puppet) {
+		m2, next, err := p.keys.AnswerRekey(rand.Reader, p.expect(frameRekey1))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.send(frameRekey2, m2...)
+		p.send(frameRatchet, nextGeneration)
+		p.renew(next)
+		p.send(frameRatchet, nextGeneration)
+	}, "new generation without a rekey", true},
 	{"rekey 2 twice", func(p *puppet) {
 		m2, _, err := p.keys.AnswerRekey(rand.Reader, p.expect(frameRekey1))
 		if err != nil {

@@ -300,6 +300,25 @@ func TestClampAllSums(t *testing.T) {
 	}
 }
 
+// TestClampAnyChecksum has every checksum, right or wrong: a wrong one is not
+// made right.
+func TestClampAnyChecksum(t *testing.T) {
+	for _, options := range [][]byte{mss(0x0600), append([]byte{1}, mss(0x0600)...)} {
+		p := ipv4(protocolTCP, 0, tcp(syn, options, ""))
+		s := segmentOf(p)
+		clean := bytes.Clone(s)
+		for sum := range 1 << 16 {
+			copy(s, clean)
+			binary.BigEndian.PutUint16(s[16:], uint16(sum))
+			want := fold(s) % 0xffff
+			clampMSS(p, 1500) // to 0x05b4
+			if got := fold(s) % 0xffff; got != want {
+				t.Fatalf("checksum %04x: sum is %04x, want %04x", sum, got, want)
+			}
+		}
+	}
+}
+
 // FuzzClampMSS gives any packet: the sum stays what it was, and nothing changes
 // but one value that becomes smaller.
 func FuzzClampMSS(f *testing.F) {

@@ -53,17 +53,6 @@ func (k *rekeying) check(now time.Duration) error {
 	return nil
 }
 
-// due returns how long check has nothing to do.
-func (k *rekeying) due(now time.Duration) time.Duration {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	age := now - k.since
-	if k.client && k.pending == nil && age < k.keyTTL {
-		return k.keyTTL - age
-	}
-	return 2*k.keyTTL - age
-}
-
 // answer is the server's part.
 func (k *rekeying) answer(m1 []byte) error {
 	k.mu.Lock()

@@ -289,7 +289,7 @@ func (s *session) supervise() error {
 		// A second at most: timers stop while the host is suspended, the clock does
 		// not.
 		next := time.Duration(heard) + time.Duration(pings+1)*tune.Keepalive - now
-		timer.Reset(max(time.Millisecond, min(time.Second, next, s.keys.due(now))))
+		timer.Reset(max(time.Millisecond, min(time.Second, next)))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -110,4 +111,44 @@ func TestReset(t *testing.T) {
 	if got := server.device.take(t); !bytes.Equal(got, want) {
 		t.Errorf("packet is %x", got)
 	}
+}
+
+// TestFixedPortTCP ends a link in each way while the client has one local port:
+// the kernel must not keep the port.
+func TestFixedPortTCP(t *testing.T) {
+	noLeak(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := net.Dialer{LocalAddr: free.Addr(), Control: func(_, _ string, c syscall.RawConn) (err error) {
+		cerr := c.Control(func(fd uintptr) {
+			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+		})
+		return errors.Join(cerr, err)
+	}}
+	free.Close()
+	cs, cc := testConfig(t), testConfig(t)
+	cs.Listener, cc.FixedPort = l, true
+	cc.Servers = []Dial{func(ctx context.Context) (net.Conn, error) {
+		return d.DialContext(ctx, "tcp", l.Addr().String())
+	}}
+	server, client := linked(t, cs, cc)
+	for name, end := range map[string]func(){
+		"the client wants":  client.Redial,
+		"the server closes": func() { server.link.Load().end(errShutdown) },
+		"a reset":           func() { abort(server.link.Load().conn) },
+	} {
+		begin := time.Now()
+		end()
+		await(t, server.up, "new link")
+		await(t, client.up, "new link")
+		t.Logf("%s: back after %v", name, time.Since(begin))
+	}
+	client.log.says(t, 0, "in use")
+	client.log.says(t, 0, "cannot assign")
 }

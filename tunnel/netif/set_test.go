@@ -285,7 +285,7 @@ func TestConcurrent(t *testing.T) {
 // concern of the Set.
 func TestCallerKeepsState(t *testing.T) {
 	k := preparedKernel()
-	_, s := openLogged(t, t.TempDir(), k)
+	log, s := openLogged(t, t.TempDir(), k)
 	state := parseState("addr 10.9.0.1 10.9.0.2\nroute 10.1.0.0/16\nouter 127.0.0.1\n")
 	check(t, s.Apply("vpn0", state))
 	before := k.host.String()
@@ -295,8 +295,8 @@ func TestCallerKeepsState(t *testing.T) {
 	if err := s.Apply("vpn9", state); err == nil {
 		t.Error("applied to nothing")
 	}
-	if got := k.host.String(); got != before {
-		t.Errorf("host after going back:\n%swant:\n%s", got, before)
+	if got := k.host.String(); got != before || strings.Contains(log.String(), "cannot go back") {
+		t.Errorf("host after going back:\n%swant:\n%s, log:\n%s", got, before, log)
 	}
 	check(t, s.Close())
 }
