@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 # The race detector needs cgo.
 RACE = CGO_ENABLED=1 $(GO) test -race
 
-.PHONY: all build test check cc demo bench fuzz install clean
+.PHONY: all build test check cc demo bench fuzz siege soak install clean
 
 all: build
 
@@ -35,14 +35,26 @@ demo: build
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-# make fuzz TIME=1m runs every fuzz target for a minute.
-TIME ?= 10s
+# Every fuzz target for TIME, a duration or a number of executions such as
+# 10000000x.
+fuzz: TIME ?= 10s
 fuzz:
 	for pkg in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(TIME) $$pkg || exit 1; \
+	    echo "$$pkg $$f"; \
+	    $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(TIME) -fuzzminimizetime 20x $$pkg || exit 1; \
 	  done; \
 	done
+
+# The long form of what make test runs in short: floods of 2 minutes, 20 kills at
+# each point.
+siege:
+	$(GO) test -count=1 -timeout 2h -v -run '^TestSiege|^TestKill' ./cmd/vpnd -args -thorough
+
+# The real binaries under traffic, cuts, restarts and rekeys; TIME=72h for days.
+soak: TIME ?= 20m
+soak:
+	$(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./cmd/vpnd -args -soak $(TIME)
 
 install:
 	@test -x bin/vpnd || { echo 'run "make" first'; exit 1; }
