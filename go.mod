@@ -3,6 +3,7 @@ module vpnd
 go 1.26.0
 
 require (
+	github.com/creack/pty v1.1.24
 	github.com/flynn/noise v1.1.0 // indirect
 	github.com/google/go-cmp v0.7.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect

@@ -1,0 +1,99 @@
+//go:build !ppc && !ppc64 && !ppc64le
+
+package serial
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockFile is a UUCP lock file: LCK..ttyS0 with the owner's process number as 10
+// characters and a line feed. nil is one that is not needed.
+type lockFile struct{ path string }
+
+// takeLock makes the lock file of a device. One whose owner is gone is replaced.
+func takeLock(dir, device string) (*lockFile, error) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	path := filepath.Join(dir, "LCK.."+lockName(device))
+	// A link appears at once with its content; nobody sees half a lock file.
+	own, err := os.CreateTemp(dir, "LTMP.")
+	if err != nil {
+		return nil, fmt.Errorf("make lock file: %w", err)
+	}
+	defer os.Remove(own.Name())
+	defer own.Close()
+	if _, err := fmt.Fprintf(own, "%10d\n", os.Getpid()); err != nil {
+		return nil, fmt.Errorf("write lock file: %w", err)
+	}
+	if err := own.Chmod(0o644); err != nil {
+		return nil, fmt.Errorf("write lock file: %w", err)
+	}
+	for range lockTries {
+		err := os.Link(own.Name(), path)
+		if err == nil {
+			return &lockFile{path}, nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return nil, fmt.Errorf("make lock file: %w", err)
+		}
+		if err := removeStale(path); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%w: %s comes back again and again", ErrInUse, path)
+}
+
+// lockTries is how often a stale lock file is removed before we give in.
+const lockTries = 3
+
+// lockName is a device's name below /dev, on one level.
+func lockName(device string) string {
+	return strings.ReplaceAll(strings.TrimPrefix(device, "/dev/"), "/", "_")
+}
+
+// removeStale removes a lock file whose owner does not live, and is an error when
+// it does.
+func removeStale(path string) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read lock file: %w", err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 0 {
+		return fmt.Errorf("%w: %s says %.20q; remove it if nobody uses the line", ErrInUse, path, text)
+	}
+	if err := unix.Kill(pid, 0); pid != os.Getpid() && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("%w by process %d%s, says %s", ErrInUse, pid, nameOf(pid), path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove stale lock file: %w", err)
+	}
+	return nil
+}
+
+// nameOf returns the name of a process in brackets, if it can be had.
+func nameOf(pid int) string {
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return ""
+	}
+	return " (" + strings.TrimSpace(string(name)) + ")"
+}
+
+func (l *lockFile) release() {
+	if l != nil {
+		os.Remove(l.path)
+	}
+}
