@@ -88,7 +88,10 @@ func (s *Sealer) Seal(frame []byte, header int) ([]byte, error) {
 
 // Due reports whether the epoch has carried what it should: the caller tells the
 // other end, and calls Ratchet.
-func (s *Sealer) Due() bool { return s.blocks >= s.suite.limit() }
+func (s *Sealer) Due() bool { return s.blocks >= s.suite.limit() || s.number >= dueNumber }
+
+// Number returns the number of the next frame.
+func (s *Sealer) Number() uint32 { return uint32(s.number) }
 
 // Opener turns sealed frames back into plaintext. It belongs to one goroutine.
 // Its first error is final.
