@@ -63,7 +63,13 @@ func (e *End) transmit() {
 		if e.broken != nil {
 			continue
 		}
-		e.sent = append(e.sent, parcel{l.spoil(b, e.end, collided), time.Now().Add(wire.Latency)})
+		b = l.spoil(b, e.end, collided)
+		if wire.Latency == 0 {
+			e.peer.in = append(e.peer.in, b...)
+			l.change.Broadcast()
+			continue
+		}
+		e.sent = append(e.sent, parcel{b, time.Now().Add(wire.Latency)})
 		time.AfterFunc(wire.Latency, e.arrive)
 	}
 }
