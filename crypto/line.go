@@ -1,6 +1,12 @@
 package crypto
 
-import "errors"
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+)
 
 const (
 	// EpochBits is how much of an epoch's number travels with each frame on a line
@@ -20,34 +26,16 @@ const (
 // again.
 var ErrOld = errors.New("older than another frame")
 
-// LineOpener is an Opener for a line that loses and damages frames. What fails to
-// open changes nothing, and later frames open all the same. Frames open only in
-// the order of their numbers. It belongs to one goroutine.
-type LineOpener struct {
-	now half
-	// ahead are the epochs after now, as far as frames asked for them. They are kept,
-	// so that noise costs no derivation of keys each time.
-	ahead []half
-}
-
-// LineKeys is Keys for a line that loses frames.
-func (g *Generation) LineKeys(suite Suite) (*Sealer, *LineOpener, error) {
-	s, o, err := g.Keys(suite)
-	if err != nil {
-		return nil, nil, err
-	}
-	return s, &LineOpener{now: o.half}, nil
-}
-
-// Open checks and decrypts one frame in place, whose epoch ends with the given
-// bits. The text that it returns lies in body; after an error body is of no use.
-// Its errors are ErrAuth, ErrOld and ErrExhausted.
-func (o *LineOpener) Open(epoch uint8, number uint32, header, body []byte) ([]byte, error) {
+// OpenAt is Open for a line that loses and damages frames: the frame says its epoch,
+// the last EpochBits of it, and its number. Frames open only in the order of their
+// numbers. What fails changes nothing, and later frames open all the same. The
+// errors are ErrAuth, ErrOld and ErrExhausted.
+func (o *Opener) OpenAt(epoch uint8, number uint32, header, body []byte) ([]byte, error) {
 	end := len(body) - TagSize
 	if end < 0 {
 		return nil, ErrAuth
 	}
-	steps := int(epoch-uint8(o.now.epoch)) & epochMask
+	steps := int(epoch-uint8(o.epoch)) & epochMask
 	if steps > maxAhead {
 		return nil, ErrOld
 	}
@@ -71,13 +59,10 @@ func (o *LineOpener) Open(epoch uint8, number uint32, header, body []byte) ([]by
 	return body[:end], nil
 }
 
-// Epoch returns the number of the current epoch.
-func (o *LineOpener) Epoch() uint64 { return o.now.epoch }
-
 // at returns the keys of an epoch that is steps ahead.
-func (o *LineOpener) at(steps int) (*half, error) {
+func (o *Opener) at(steps int) (*half, error) {
 	for len(o.ahead) < steps {
-		last := &o.now
+		last := &o.half
 		if n := len(o.ahead); n > 0 {
 			last = &o.ahead[n-1]
 		}
@@ -88,7 +73,7 @@ func (o *LineOpener) at(steps int) (*half, error) {
 		o.ahead = append(o.ahead, next)
 	}
 	if steps == 0 {
-		return &o.now, nil
+		return &o.half, nil
 	}
 	return &o.ahead[steps-1], nil
 }
@@ -106,14 +91,42 @@ func (h *half) next() (half, error) {
 
 // advance makes the epoch that is steps ahead the current one, and forgets those
 // before it.
-func (o *LineOpener) advance(steps int) {
+func (o *Opener) advance(steps int) {
 	if steps == 0 {
 		return
 	}
-	clear(o.now.chain[:])
+	clear(o.chain[:])
 	for i := range o.ahead[:steps-1] {
 		clear(o.ahead[i].chain[:])
 	}
-	o.now = o.ahead[steps-1]
+	o.half = o.ahead[steps-1]
 	o.ahead = append([]half(nil), o.ahead[steps:]...)
+}
+
+// HailSize is the length of a hail in bytes.
+const HailSize = 2 * hailPart
+
+const hailPart = 16
+
+// Hail returns what a server on a serial line says when it has no session: a client
+// that hears it calls.
+func (k *Key) Hail(random io.Reader) ([]byte, error) {
+	hail := make([]byte, hailPart, HailSize)
+	if _, err := io.ReadFull(random, hail); err != nil {
+		return nil, fmt.Errorf("make hail: %w", err)
+	}
+	return append(hail, k.hailTag(hail)...), nil
+}
+
+// Hails reports whether a hail comes from somebody who has the key, now or at some
+// time before.
+func (k *Key) Hails(hail []byte) bool {
+	return len(hail) == HailSize && hmac.Equal(hail[hailPart:], k.hailTag(hail[:hailPart]))
+}
+
+func (k *Key) hailTag(nonce []byte) []byte {
+	m := hmac.New(sha256.New, k.door[:])
+	m.Write([]byte("hail"))
+	m.Write(nonce)
+	return m.Sum(nil)[:hailPart]
 }

@@ -7,21 +7,6 @@ import (
 	"testing"
 )
 
-// lineOf returns a client's sealer and the server's opener of a lossy line.
-func lineOf(t testing.TB, suite Suite) (*Sealer, *LineOpener) {
-	t.Helper()
-	client, server := generations()
-	s, _, err := client.Keys(suite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, o, err := server.LineKeys(suite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, o
-}
-
 // lineFrame is a sealed frame with what its header says.
 type lineFrame struct {
 	epoch  uint8
@@ -36,16 +21,16 @@ func sealLine(t testing.TB, s *Sealer, text string) lineFrame {
 	return f
 }
 
-func (f lineFrame) open(o *LineOpener) (string, error) {
+func (f lineFrame) open(o *Opener) (string, error) {
 	b := bytes.Clone(f.sealed)
-	text, err := o.Open(f.epoch, f.number, b[:testHeader], b[testHeader:])
+	text, err := o.OpenAt(f.epoch, f.number, b[:testHeader], b[testHeader:])
 	if err != nil && text != nil {
 		panic("text came with the error")
 	}
 	return string(text), err
 }
 
-func wantLine(t testing.TB, o *LineOpener, f lineFrame, text string) {
+func wantLine(t testing.TB, o *Opener, f lineFrame, text string) {
 	t.Helper()
 	if got, err := f.open(o); got != text || err != nil {
 		t.Fatalf("opened %q, %v; want %q", got, err, text)
@@ -55,7 +40,7 @@ func wantLine(t testing.TB, o *LineOpener, f lineFrame, text string) {
 // TestLineLoss loses frames and epochs: what comes opens, once and in order.
 func TestLineLoss(t *testing.T) {
 	suites(t, func(t *testing.T, suite Suite) {
-		s, o := lineOf(t, suite)
+		s, o := channelOf(t, suite)
 		var frames []lineFrame
 		for epoch := range 40 {
 			for i := range 4 {
@@ -81,7 +66,7 @@ func TestLineLoss(t *testing.T) {
 
 // TestLineFarAhead loses more than can be made good.
 func TestLineFarAhead(t *testing.T) {
-	s, o := lineOf(t, Suite{Blowfish, 448})
+	s, o := channelOf(t, Suite{Blowfish, 448})
 	for range maxAhead {
 		s.Ratchet()
 	}
@@ -98,7 +83,7 @@ func TestLineFarAhead(t *testing.T) {
 func TestLineNoise(t *testing.T) {
 	suites(t, func(t *testing.T, suite Suite) {
 		for ahead := range 2 {
-			s, o := lineOf(t, suite)
+			s, o := channelOf(t, suite)
 			wantLine(t, o, sealLine(t, s, "first"), "first")
 			for range ahead {
 				s.Ratchet()
@@ -123,8 +108,8 @@ func TestLineNoise(t *testing.T) {
 					}
 				}
 			}
-			if o.Epoch() != 0 || o.now.number != 1 || o.now.blocks != 1 || len(o.ahead) != maxAhead {
-				t.Errorf("noise moved the opener: %+v", o.now)
+			if o.Epoch() != 0 || o.number != 1 || o.blocks != 1 || len(o.ahead) != maxAhead {
+				t.Errorf("noise moved the opener: %+v", o.half)
 			}
 			wantLine(t, o, good, "some text")
 		}
@@ -133,11 +118,11 @@ func TestLineNoise(t *testing.T) {
 
 // TestLineForgets looks whether what leads back to passed epochs is erased.
 func TestLineForgets(t *testing.T) {
-	s, o := lineOf(t, Suite{Blowfish, 128})
+	s, o := channelOf(t, Suite{Blowfish, 128})
 	for range 3 {
 		s.Ratchet()
 	}
-	first := o.now.chain
+	first := o.chain
 	f := sealLine(t, s, "text")
 	if _, err := o.at(5); err != nil {
 		t.Fatal(err)
@@ -147,18 +132,18 @@ func TestLineForgets(t *testing.T) {
 	if *first != (subkey{}) || *skipped != (subkey{}) {
 		t.Error("a chain that was passed is still there")
 	}
-	if len(o.ahead) != 2 || o.ahead[0].epoch != 4 || *o.now.chain == (subkey{}) {
+	if len(o.ahead) != 2 || o.ahead[0].epoch != 4 || *o.chain == (subkey{}) {
 		t.Errorf("%d epochs ahead", len(o.ahead))
 	}
 }
 
 // TestLineCeiling fills an epoch beyond what a sender may.
 func TestLineCeiling(t *testing.T) {
-	_, o := lineOf(t, Suite{Blowfish, 128})
-	full := receiveFactor*o.now.suite.limit() + slack
+	_, o := channelOf(t, Suite{Blowfish, 128})
+	full := receiveFactor*o.suite.limit() + slack
 	for _, blocks := range []uint64{full - 1, full} {
-		s, _ := lineOf(t, Suite{Blowfish, 128})
-		o.now.blocks = blocks
+		s, _ := channelOf(t, Suite{Blowfish, 128})
+		o.blocks = blocks
 		_, err := lineFrame{number: uint32(blocks - full + 1), sealed: func() []byte {
 			for s.Number() != uint32(blocks-full+1) {
 				seal(t, s, "")
@@ -171,14 +156,14 @@ func TestLineCeiling(t *testing.T) {
 		}
 		wantErr(t, fmt.Sprint(blocks), err, want)
 	}
-	o.now.epoch = maxEpoch
+	o.epoch = maxEpoch
 	_, err := lineFrame{epoch: 0, sealed: make([]byte, 40)}.open(o)
 	wantErr(t, "beyond the last epoch", err, ErrExhausted)
 }
 
 // TestDueNumber has many short frames: their numbers must fit in the header.
 func TestDueNumber(t *testing.T) {
-	s, _ := lineOf(t, Suite{AES256GCM, 0})
+	s, _ := channelOf(t, Suite{AES256GCM, 0})
 	s.number = dueNumber - 1
 	if s.Due() {
 		t.Error("due too early")
@@ -193,7 +178,7 @@ func TestDueNumber(t *testing.T) {
 // after any other.
 func FuzzLineOpener(f *testing.F) {
 	for i, suite := range vectorSuites {
-		s, _ := lineOf(f, suite)
+		s, _ := channelOf(f, suite)
 		good := sealLine(f, s, "some text")
 		f.Add(uint8(i), good.epoch, good.number, good.sealed)
 		f.Add(uint8(i), uint8(3), uint32(9), good.sealed)
@@ -203,7 +188,7 @@ func FuzzLineOpener(f *testing.F) {
 		if len(frame) < testHeader {
 			return
 		}
-		s, o := lineOf(t, vectorSuites[int(n)%len(vectorSuites)])
+		s, o := channelOf(t, vectorSuites[int(n)%len(vectorSuites)])
 		good := sealLine(t, s, "some text")
 		if bytes.Equal(frame, good.sealed) && epoch&epochMask == 0 && number == 0 {
 			return
@@ -213,4 +198,25 @@ func FuzzLineOpener(f *testing.F) {
 		}
 		wantLine(t, o, good, "some text")
 	})
+}
+
+func TestHail(t *testing.T) {
+	key, other := must(NewKey([]byte(testSecret)))(t), must(NewKey([]byte(otherSecret)))(t)
+	hail := must(key.Hail(bytes.NewReader(count(7, hailPart))))(t)
+	if len(hail) != HailSize || !key.Hails(hail) || other.Hails(hail) {
+		t.Errorf("hail %x", hail)
+	}
+	flips(hail, func(bit int, flipped []byte) {
+		if key.Hails(flipped) {
+			t.Errorf("bit %d flipped", bit)
+		}
+	})
+	for n := range HailSize {
+		if key.Hails(hail[:n]) || key.Hails(append(join(hail), hail[:n+1]...)) {
+			t.Errorf("%d bytes more or less", n)
+		}
+	}
+	if _, err := key.Hail(bytes.NewReader(hail[:hailPart-1])); err == nil {
+		t.Error("a hail without random bytes")
+	}
 }

@@ -94,10 +94,12 @@ func (s *Sealer) Due() bool { return s.blocks >= s.suite.limit() || s.number >= 
 func (s *Sealer) Number() uint32 { return uint32(s.number) }
 
 // Opener turns sealed frames back into plaintext. It belongs to one goroutine.
-// Its first error is final.
 type Opener struct {
 	half
-	err error
+	err error // of Open
+	// ahead are the epochs after this one, as far as OpenAt was asked for them. They
+	// are kept, so that noise costs no derivation of keys each time.
+	ahead []half
 }
 
 // Open checks and decrypts one frame in place: body is ciphertext and tag. The
