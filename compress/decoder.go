@@ -55,6 +55,10 @@ func (d *Decoder) Decode(src []byte) (block []byte, err error) {
 	return block, nil
 }
 
+// Lost says that a block may be missing: what has a history before it cannot be
+// expanded until the encoder starts a new one.
+func (d *Decoder) Lost() { d.history = nil }
+
 // Release gives the memory of an idle Decoder back, and forgets the history.
 func (d *Decoder) Release() {
 	*d = Decoder{common: d.common}

@@ -288,7 +288,7 @@ func (t *Tunnel) greetServer(conn net.Conn) (greeting, error) {
 	if err := h.check(a); err != nil {
 		return greeting{}, err
 	}
-	return greeting{conn: conn, answer: a, peer: a.terms, inner: a.inner, keys: keys, keyID: key.ID()}, nil
+	return greeting{conn: conn, wire: stream{}, answer: a, peer: a.terms, inner: a.inner, keys: keys, keyID: key.ID()}, nil
 }
 
 // reporter logs why there is no link: each cause once, and again when it lasts.

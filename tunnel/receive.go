@@ -17,8 +17,10 @@ type receiver struct {
 	opener   *crypto.Opener
 	decoder  *compress.Decoder
 	delay    delay
-	resets   uint32 // RESET frames sent
-	unproven bool   // the peer's new generation has not sent its CONFIRM
+	resets   uint32    // RESET frames sent
+	unproven bool      // the peer's new generation has not sent its CONFIRM
+	changes  uint8     // of the generation
+	place    linePlace // on a line: of the last frame
 }
 
 func (r *receiver) init(s *session, opener *crypto.Opener, common compress.Set) {
@@ -26,7 +28,7 @@ func (r *receiver) init(s *session, opener *crypto.Opener, common compress.Set) 
 	r.frames = frame.NewReader(s.conn, frame.MaxText)
 	r.decoder = compress.NewDecoder(common)
 	r.delay = delay{limit: s.t.config.MaxDelay}
-	r.unproven = !s.client
+	r.unproven = !s.client && s.line == nil // any frame proves the keys on a line
 }
 
 // run takes frames until the session ends.
@@ -45,11 +47,16 @@ func (r *receiver) next() error {
 	if err != nil {
 		return lineError(err)
 	}
-	size := len(header) + len(body)
 	text, err := r.opener.Open(header, body)
 	if err != nil {
 		return protocolError("frame: %w", err)
 	}
+	return r.take(text, len(header)+len(body))
+}
+
+// take takes the plaintext of a frame, which had size bytes on the wire.
+func (r *receiver) take(text []byte, size int) error {
+	r.answered.Store(true)
 	r.heard.Store(int64(r.t.config.Now()))
 	r.bytesIn.Add(uint64(size))
 	r.t.count.wireBytesIn.Add(uint64(size))
@@ -74,6 +81,9 @@ func (r *receiver) frame(kind uint8, payload []byte) error {
 	case frameTime:
 		return r.delay.stamp(time.Duration(binary.BigEndian.Uint64(payload)), r.t.config.Now())
 	case frameRatchet:
+		if r.line != nil {
+			break // each frame says its keys
+		}
 		return r.ratchet(payload[0])
 	case frameRekey1:
 		return r.keys.answer(payload)
@@ -118,8 +128,7 @@ func (r *receiver) batch(payload []byte) error {
 	}
 	block, err := r.decoder.Decode(payload)
 	if errors.Is(err, compress.ErrHistory) {
-		r.resets++
-		r.post(message{kind: frameReset, payload: binary.BigEndian.AppendUint32(nil, r.resets)})
+		r.askReset()
 		return nil
 	}
 	if err != nil {
@@ -164,7 +173,7 @@ func (r *receiver) ratchet(to byte) error {
 
 // confirm takes a client's proof that it has the keys.
 func (r *receiver) confirm() error {
-	if !r.unproven {
+	if !r.unproven && r.line == nil {
 		return protocolError("confirmation of keys that are in use")
 	}
 	r.unproven = false

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bytes"
 	"sync"
 	"time"
 
@@ -25,6 +26,10 @@ type rekeying struct {
 	opener  *crypto.Opener     // for the peer's RATCHET
 	sealer  *crypto.Sealer     // server: until the client's CONFIRM
 	since   time.Duration      // clock when the current generation was made
+
+	// For a line that loses frames: what was sent, and is sent again.
+	m1, m2 []byte
+	asked  time.Duration
 }
 
 func (k *rekeying) init(s *session, g *crypto.Generation) {
@@ -40,7 +45,11 @@ func (k *rekeying) check(now time.Duration) error {
 	if age >= 2*k.keyTTL {
 		return errKeyAge
 	}
-	if !k.client || k.pending != nil || age < k.keyTTL {
+	if !k.client || age < k.keyTTL {
+		return nil
+	}
+	if k.pending != nil {
+		k.askAgain(now)
 		return nil
 	}
 	rekey, m1, err := k.current.Rekey(k.t.config.Random)
@@ -48,15 +57,26 @@ func (k *rekeying) check(now time.Duration) error {
 		return err
 	}
 	if k.post(message{kind: frameRekey1, payload: m1}) {
-		k.pending = rekey
+		k.pending, k.m1, k.asked = rekey, m1, now
 	}
 	return nil
+}
+
+// askAgain sends REKEY1 again if it, or the answer, may be lost.
+func (k *rekeying) askAgain(now time.Duration) {
+	if k.line != nil && now-k.asked >= k.line.answerTime() && k.post(message{kind: frameRekey1, payload: k.m1}) {
+		k.asked = now
+	}
 }
 
 // answer is the server's part.
 func (k *rekeying) answer(m1 []byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.line != nil && k.next != nil && bytes.Equal(m1, k.m1) {
+		k.post(message{kind: frameRekey2, payload: k.m2})
+		return nil
+	}
 	if k.client || k.next != nil {
 		return protocolError("rekey out of turn")
 	}
@@ -67,7 +87,7 @@ func (k *rekeying) answer(m1 []byte) error {
 	if k.sealer, k.opener, err = next.Keys(k.suite); err != nil {
 		return err
 	}
-	k.next = next
+	k.next, k.m1, k.m2 = next, append([]byte(nil), m1...), m2
 	if !k.post(message{kind: frameRekey2, payload: m2}) {
 		return errStuck
 	}
@@ -78,6 +98,9 @@ func (k *rekeying) answer(m1 []byte) error {
 func (k *rekeying) finish(m2 []byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.pending == nil && k.line != nil {
+		return nil // once more
+	}
 	if k.pending == nil {
 		return protocolError("answer to no rekey")
 	}
@@ -95,6 +118,14 @@ func (k *rekeying) finish(m2 []byte) error {
 		return errStuck
 	}
 	return nil
+}
+
+// ready returns the keys of the peer's new generation and leaves them, nil when
+// there is none.
+func (k *rekeying) ready() *crypto.Opener {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.opener
 }
 
 // take returns the keys of the peer's new generation, nil when there is none.

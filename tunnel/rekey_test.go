@@ -118,7 +118,7 @@ func TestRatchetThenRekey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &sender{session: &session{client: false}, sealer: sealer}
+		w := &sender{session: &session{client: false}, wire: stream{}, sealer: sealer}
 		// Fill the epoch up to a few blocks.
 		for left := 1<<17 - short; left > 0; {
 			n := min(left, 8000)

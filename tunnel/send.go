@@ -2,13 +2,11 @@ package tunnel
 
 import (
 	"encoding/binary"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"vpnd/compress"
 	"vpnd/crypto"
-	"vpnd/tunnel/frame"
 )
 
 // writeSize is how many bytes of frames are collected for one write while
@@ -18,7 +16,9 @@ const writeSize = 64 << 10
 // sender is the sending half of a session.
 type sender struct {
 	*session
+	wire    wire
 	sealer  *crypto.Sealer
+	changes uint8 // of the generation
 	common  compress.Set
 	encoder *compress.Encoder
 	policy  string // of encoder
@@ -31,8 +31,8 @@ type sender struct {
 	broken  bool         // a write failed: what the peer got may end in mid-frame
 }
 
-func (w *sender) init(s *session, sealer *crypto.Sealer, common compress.Set) {
-	w.session, w.sealer, w.common = s, sealer, common
+func (w *sender) init(s *session, wire wire, sealer *crypto.Sealer, common compress.Set) {
+	w.session, w.wire, w.sealer, w.common = s, wire, sealer, common
 	w.last.Store(int64(s.t.config.Now()))
 }
 
@@ -74,7 +74,11 @@ func (w *sender) batches() error {
 		return err
 	}
 	most := min(max(tune.SendBuf, w.maxPacket), w.peer.maxFrame-batchOverhead, compress.MaxBlock)
-	for len(w.out) < writeSize {
+	full := writeSize
+	if w.line != nil {
+		most, full = min(tune.SendBuf, w.line.bytes(batchTime)), 1
+	}
+	for len(w.out) < full {
 		if err := w.messages(); err != nil {
 			return err
 		}
@@ -150,13 +154,16 @@ func (w *sender) message(m message) error {
 // generation moves to the keys of a rekey. The frame that announces them is the
 // last one under the old ones: no ratchet may follow, even if one is due.
 func (w *sender) generation(next *crypto.Sealer) error {
-	w.begin(frameRatchet)
-	w.out = append(w.out, nextGeneration)
-	if err := w.seal(); err != nil {
-		return err
+	if w.wire.announces() {
+		w.begin(frameRatchet)
+		w.out = append(w.out, nextGeneration)
+		if err := w.seal(); err != nil {
+			return err
+		}
 	}
 	w.sealer = next
-	w.epoch.Store(next.Epoch())
+	w.changes++
+	w.newEpoch()
 	if w.client {
 		return w.frame(frameConfirm, nil)
 	}
@@ -186,7 +193,9 @@ func (w *sender) frame(kind uint8, payload []byte) error {
 // begin starts a frame in out; its payload is appended by the caller.
 func (w *sender) begin(kind uint8) {
 	w.start = len(w.out)
-	w.out = append(w.out, 0, 0, kind) // the header comes with seal
+	var header [maxHeader]byte // filled in by seal
+	w.out = append(w.out, header[:w.wire.room()]...)
+	w.out = append(w.out, kind)
 }
 
 // finish seals the frame, and moves to the next epoch when this one has carried
@@ -195,23 +204,30 @@ func (w *sender) finish() error {
 	if err := w.seal(); err != nil || !w.sealer.Due() {
 		return err
 	}
-	w.begin(frameRatchet)
-	w.out = append(w.out, nextEpoch)
-	if err := w.seal(); err != nil {
-		return err
+	if w.wire.announces() {
+		w.begin(frameRatchet)
+		w.out = append(w.out, nextEpoch)
+		if err := w.seal(); err != nil {
+			return err
+		}
 	}
 	w.ratchets.Add(1)
 	err := w.sealer.Ratchet()
-	w.epoch.Store(w.sealer.Epoch())
+	w.newEpoch()
 	return err
 }
 
-func (w *sender) seal() error {
-	w.out = slices.Grow(w.out, crypto.TagSize)
-	f := w.out[w.start:]
-	frame.PutHeader(f, len(f)-frame.HeaderSize)
-	sealed, err := w.sealer.Seal(f, frame.HeaderSize)
-	w.out = w.out[:w.start+len(sealed)]
+// newEpoch is called when the keys have changed. Where frames get lost the peer
+// cannot know whether it has the last ones of the old keys.
+func (w *sender) newEpoch() {
+	w.epoch.Store(w.sealer.Epoch())
+	if w.line != nil && w.encoder != nil {
+		w.encoder.Reset()
+	}
+}
+
+func (w *sender) seal() (err error) {
+	w.out, err = w.wire.seal(w.out, w.start, w.sealer, w.changes)
 	return err
 }
 

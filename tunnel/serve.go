@@ -175,7 +175,7 @@ func (c *caller) answer(call *crypto.Call) (greeting, error) {
 		return greeting{}, errors.New(a.reason.String())
 	}
 	return greeting{
-		conn: c.conn, answer: a, peer: h.terms, inner: h.inner,
+		conn: c.conn, wire: stream{}, answer: a, peer: h.terms, inner: h.inner,
 		keys: keys, keyID: call.Key.ID(), caller: h.client,
 	}, nil
 }

@@ -81,6 +81,7 @@ type session struct {
 	log       *slog.Logger
 	about     Link // what does not change
 	queue     *queue.Queue
+	line      *pacer // nil on TCP, which loses nothing
 	control   chan message
 	end       context.CancelCauseFunc
 	ctx       context.Context
@@ -90,6 +91,7 @@ type session struct {
 	keys    rekeying
 
 	heard    atomic.Int64 // clock at the last authentic frame, ns
+	answered atomic.Bool  // there was one
 	rtt      atomic.Int64 // ns
 	epoch    atomic.Uint64
 	ratchets atomic.Uint64
@@ -101,6 +103,8 @@ type session struct {
 // greeting is what a finished handshake hands over.
 type greeting struct {
 	conn   net.Conn
+	line   *pacer // that conn is on, if it is a serial line
+	wire   wire
 	answer answer // the server's, on both ends
 	peer   terms
 	inner  inner // the peer's
@@ -121,6 +125,7 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 		log:       t.config.Log.With("peer", g.conn.RemoteAddr().String()),
 		queue:     queue.New(t.pool, queueBytes),
 		control:   make(chan message, controlRoom),
+		line:      g.line,
 	}
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	if mtu := min(t.config.MTU, g.peer.mtu); mtu < defaultMTU {
@@ -131,7 +136,7 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 		return nil, err
 	}
 	s.keys.init(s, g.keys)
-	s.send.init(s, sealer, g.answer.compression)
+	s.send.init(s, g.wire, sealer, g.answer.compression)
 	s.receive.init(s, opener, g.answer.compression)
 	s.heard.Store(int64(t.config.Now()))
 	s.about = Link{
@@ -171,8 +176,10 @@ func (s *session) compare(g greeting) {
 // connection.
 func (s *session) run() error {
 	var parts sync.WaitGroup
-	for _, part := range []func() error{s.sendOut, s.receive.run, s.supervise} {
-		parts.Go(func() { s.end(part()) })
+	parts.Go(func() { s.end(s.sendOut()) })
+	parts.Go(func() { s.end(s.supervise()) })
+	if s.line == nil {
+		parts.Go(func() { s.end(s.receive.run()) })
 	}
 	<-s.ctx.Done()
 	s.t.detach(s, context.Cause(s.ctx))
@@ -205,7 +212,8 @@ func (s *session) hangUp(cause error) {
 	if errors.As(cause, &c) {
 		reason = c.reason
 	}
-	dead := s.send.broken || errors.Is(cause, ErrNoAnswer) || errors.Is(cause, errLine) || c != nil && c.peer
+	dead := s.send.broken || errors.Is(cause, ErrNoAnswer) || errors.Is(cause, errLine) || c != nil && c.peer ||
+		s.line != nil && reason == closeDisplaced // the peer started anew: it has forgotten this session
 	if !dead {
 		s.send.goodbye(reason)
 	}
@@ -270,8 +278,11 @@ func (s *session) supervise() error {
 		if heard != asked {
 			asked, pings = heard, 0
 		}
-		idle := now - time.Duration(heard)
-		switch due := int(idle / tune.Keepalive); {
+		idle, keepalive := now-time.Duration(heard), tune.Keepalive
+		if s.line != nil && !s.answered.Load() {
+			keepalive = min(keepalive, s.line.answerTime()) // the peer may not know of the session
+		}
+		switch due := int(idle / keepalive); {
 		case due > tune.NoAnswer:
 			return fmt.Errorf("%w for %v", ErrNoAnswer, idle.Round(time.Millisecond))
 		case due > pings:
@@ -288,7 +299,7 @@ func (s *session) supervise() error {
 		}
 		// A second at most: timers stop while the host is suspended, the clock does
 		// not.
-		next := time.Duration(heard) + time.Duration(pings+1)*tune.Keepalive - now
+		next := time.Duration(heard) + time.Duration(pings+1)*keepalive - now
 		timer.Reset(max(time.Millisecond, min(time.Second, next)))
 	}
 }

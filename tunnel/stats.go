@@ -27,6 +27,8 @@ type Stats struct {
 	DropsIn  map[string]uint64 `json:"drops_in"`
 	// Refused counts connections to a server that came to nothing, by cause.
 	Refused map[string]uint64 `json:"refused"`
+	// Damaged counts frames of a serial line that did not open: noise, as a rule.
+	Damaged uint64 `json:"damaged"`
 	// Compression is plain bytes by sent bytes of all batches sent and received, 1
 	// when nothing was gained.
 	CompressionOut float64 `json:"compression_out"`
@@ -110,6 +112,7 @@ type counters struct {
 	plainIn, packedIn             atomic.Uint64
 	links                         atomic.Uint64
 	waiting                       atomic.Int64
+	damaged                       atomic.Uint64
 	out                           [outCount]atomic.Uint64
 	in                            [inCount]atomic.Uint64
 	refused                       [refusedCount]atomic.Uint64
@@ -130,6 +133,7 @@ func (c *counters) snapshot() Stats {
 			BytesIn: c.wireBytesIn.Load(), BytesOut: c.wireBytesOut.Load(),
 		},
 		Links:          c.links.Load(),
+		Damaged:        c.damaged.Load(),
 		DropsOut:       named(outNames[:], c.out[:]),
 		DropsIn:        named(inNames[:], c.in[:]),
 		Refused:        named(refusedNames[:], c.refused[:]),

@@ -32,7 +32,7 @@ type Device interface {
 // Dial opens one connection to a server.
 type Dial func(ctx context.Context) (net.Conn, error)
 
-// Config is what a tunnel needs. Either Listener or Servers is set.
+// Config is what a tunnel needs. One of Listener, Servers and Line is set.
 type Config struct {
 	Device Device // closed by Run
 	// MTU of the device in bytes: longer packets are dropped.
@@ -55,6 +55,9 @@ type Config struct {
 	FixedPort bool
 	// Client tells this client apart from others with the same key.
 	Client crypto.ClientID
+
+	// Line makes the link one over a serial line, instead of Listener and Servers.
+	Line *Line
 
 	Keys     []*crypto.Key // the first is for calling, all are accepted
 	Random   io.Reader
@@ -105,8 +108,8 @@ type Tunnel struct {
 // New checks the configuration and returns a tunnel that Run starts.
 func New(c Config) (*Tunnel, error) {
 	switch {
-	case (c.Listener == nil) == (len(c.Servers) == 0):
-		return nil, errors.New("either a listener or servers")
+	case c.ways() != 1:
+		return nil, errors.New("either a listener, or servers, or a line")
 	case len(c.Keys) == 0:
 		return nil, errors.New("no key")
 	case len(c.Ciphers) == 0:
@@ -127,6 +130,16 @@ func New(c Config) (*Tunnel, error) {
 	t.out = newDeliverer(c.Device, &t.count)
 	t.tuning.Store(&c.Tuning)
 	return t, nil
+}
+
+// ways counts the ways to the peer.
+func (c *Config) ways() (n int) {
+	for _, is := range []bool{c.Listener != nil, len(c.Servers) > 0, c.Line != nil} {
+		if is {
+			n++
+		}
+	}
+	return n
 }
 
 // Tune changes the tuning; links that are up follow at once.
@@ -150,9 +163,12 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	var reader sync.WaitGroup
 	reader.Go(func() { cancel(t.readDevice()) })
 	var err error
-	if t.config.Listener != nil {
+	switch {
+	case t.config.Line != nil:
+		err = t.overLine(ctx)
+	case t.config.Listener != nil:
 		err = t.serve(ctx)
-	} else {
+	default:
 		err = t.call(ctx)
 	}
 	if cause := context.Cause(ctx); err == nil && errors.Is(cause, ErrDevice) {

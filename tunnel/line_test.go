@@ -1,0 +1,278 @@
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"vpnd/serial/serialtest"
+	"vpnd/tunnel/frame"
+)
+
+// overLine starts both ends of a link over a simulated line.
+func overLine(t *testing.T, wire serialtest.Wire, change func(c *Config)) (line *serialtest.Line, server, client *end) {
+	t.Helper()
+	line = serialtest.New(wire, 1)
+	server = start(t, lineConfig(t, line.A, wire, true, change))
+	client = start(t, lineConfig(t, line.B, wire, false, change))
+	t.Cleanup(func() {
+		server.stop(t)
+		client.stop(t)
+		line.Close()
+	})
+	return line, server, client
+}
+
+func lineConfig(t *testing.T, e *serialtest.End, wire serialtest.Wire, answers bool, change func(c *Config)) Config {
+	c := testConfig(t)
+	speed := wire.Rate
+	if speed == 0 {
+		speed = 3000000
+	}
+	c.Line = &Line{
+		Open:    func(context.Context) (Port, error) { return e.Open(), nil },
+		Name:    "/dev/ttyS0",
+		Speed:   speed,
+		Answers: answers,
+	}
+	if change != nil {
+		change(&c)
+	}
+	return c
+}
+
+func TestLineUp(t *testing.T) {
+	for _, rate := range []int{300, 9600, 115200, 3000000} {
+		sim(t, time.Duration(rate).String(), func(t *testing.T) {
+			wire := serialtest.Wire{Rate: rate}
+			began := time.Now()
+			_, server, client := overLine(t, wire, nil)
+			await(t, server.up, "link")
+			await(t, client.up, "link")
+			t.Logf("%d bit/s: up after %v", rate, time.Since(began))
+			for n := range 20 {
+				p := udp(40+n, byte(n))
+				client.device.in <- p
+				if got := await(t, server.device.out, "packet"); !bytes.Equal(got, p) {
+					t.Fatalf("packet is %x", got)
+				}
+				server.device.in <- p
+				if got := await(t, client.device.out, "packet"); !bytes.Equal(got, p) {
+					t.Fatalf("packet is %x", got)
+				}
+			}
+		})
+	}
+}
+
+// TestLineThroughput fills the line with packets that do not compress.
+func TestLineThroughput(t *testing.T) {
+	for _, test := range []struct {
+		rate, size int
+		want       float64
+	}{
+		{9600, 1500, 0.95}, {33600, 1500, 0.95}, {115200, 1500, 0.95}, {3000000, 1500, 0.95},
+		{9600, 296, 0.90}, {33600, 296, 0.90}, {115200, 296, 0.90}, {3000000, 296, 0.90},
+	} {
+		sim(t, time.Duration(test.rate).String(), func(t *testing.T) {
+			wire := serialtest.Wire{Rate: test.rate}
+			_, server, client := overLine(t, wire, nil)
+			await(t, server.up, "link")
+			await(t, client.up, "link")
+			stop := make(chan struct{})
+			for _, from := range []*end{server, client} {
+				go func() {
+					for {
+						p := udp(test.size, 1)
+						rand.Read(p[ipv4Header+8:])
+						select {
+						case from.device.in <- p:
+						case <-stop:
+							return
+						}
+						for from.Stats().Waiting > 20 {
+							time.Sleep(time.Duration(test.size) * time.Second / time.Duration(test.rate))
+						}
+					}
+				}()
+			}
+			count := func(e *end, d time.Duration) (n int) {
+				end := time.After(d)
+				for {
+					select {
+					case p := <-e.device.out:
+						n += len(p)
+					case <-end:
+						return n
+					}
+				}
+			}
+			seconds := 20
+			if test.rate < 100000 {
+				seconds = 200
+			}
+			time.Sleep(5 * time.Second)
+			both := make(chan int)
+			for _, e := range []*end{server, client} {
+				go func() { count(e, 5*time.Second); both <- count(e, time.Duration(seconds)*time.Second) }()
+			}
+			for range 2 {
+				got := float64(<-both) / float64(seconds) / (float64(test.rate) / 10)
+				t.Logf("%d bit/s, %d bytes: %.3f of the line", test.rate, test.size, got)
+				if got < test.want {
+					t.Errorf("%d bit/s, %d bytes: %.3f of the line, want %.2f", test.rate, test.size, got, test.want)
+				}
+			}
+			close(stop)
+			for _, e := range []*end{server, client} {
+				go func() {
+					for range e.device.out {
+					}
+				}()
+			}
+		})
+	}
+}
+
+// numbered is a packet that says which one it is.
+func numbered(n uint32) []byte {
+	p := udp(60, 1)
+	binary.BigEndian.PutUint32(p[len(p)-4:], n)
+	return p
+}
+
+// TestLineRekey changes keys on a line that damages frames.
+func TestLineRekey(t *testing.T) {
+	sim(t, "", func(t *testing.T) {
+		wire := serialtest.Wire{Rate: 33600, BitErrors: 1e-4}
+		_, server, client := overLine(t, wire, func(c *Config) { c.KeyTTL = 20 * time.Second })
+		await(t, server.up, "link")
+		await(t, client.up, "link")
+		go func() {
+			for n := range uint32(3600) {
+				client.device.in <- numbered(n)
+				time.Sleep(time.Second)
+			}
+		}()
+		got, last := 0, -1
+		end := time.After(time.Hour)
+		for done := false; !done; {
+			select {
+			case p := <-server.device.out:
+				n := int(binary.BigEndian.Uint32(p[len(p)-4:]))
+				if n <= last || !bytes.Equal(p, numbered(uint32(n))) {
+					t.Fatalf("packet %d after %d: %x", n, last, p)
+				}
+				last = n
+				got++
+			case <-end:
+				done = true
+			}
+		}
+		s, c := server.Stats(), client.Stats()
+		t.Logf("%d of 3600 packets, %d rekeys, %d links, damaged %d and %d", got, s.Link.Rekeys, s.Links, s.Damaged, c.Damaged)
+		if got < 3300 || s.Links != 1 || s.Link.Rekeys < 170 || s.Damaged == 0 {
+			t.Errorf("%d packets, %+v", got, s)
+		}
+	})
+}
+
+// TestLineReboot starts one end anew while the other goes on.
+func TestLineReboot(t *testing.T) {
+	for _, which := range []string{"server", "client"} {
+		sim(t, which, func(t *testing.T) {
+			line := serialtest.New(serialtest.Wire{Rate: 9600}, 1)
+			t.Cleanup(line.Close)
+			configs := map[string]Config{
+				"server": lineConfig(t, line.A, serialtest.Wire{Rate: 9600}, true, nil),
+				"client": lineConfig(t, line.B, serialtest.Wire{Rate: 9600}, false, nil),
+			}
+			ends := map[string]*end{}
+			for name, c := range configs {
+				ends[name] = start(t, c)
+			}
+			await(t, ends["server"].up, "link")
+			await(t, ends["client"].up, "link")
+			for range 5 {
+				// The power fails: no good-bye.
+				port := line.A
+				if which == "client" {
+					port = line.B
+				}
+				port.Close()
+				ends[which].stop(t)
+				time.Sleep(3 * time.Second)
+				began := time.Now()
+				ends[which] = start(t, configs[which])
+				await(t, ends[which].up, "link")
+				for name, e := range ends {
+					if name != which {
+						await(t, e.up, "link")
+					}
+				}
+				took := time.Since(began)
+				t.Logf("%s rebooted: link after %v", which, took)
+				if took > 5*time.Second {
+					t.Errorf("%s rebooted: link after %v", which, took)
+				}
+			}
+			for _, e := range ends {
+				e.stop(t)
+			}
+		})
+	}
+}
+
+// TestLineChatter has banners and a modem's words before, between and after frames.
+func TestLineChatter(t *testing.T) {
+	sim(t, "", func(t *testing.T) {
+		line, server, client := overLine(t, serialtest.Wire{Rate: 9600}, nil)
+		line.B.Inject("\r\nRaspbian GNU/Linux 14 raspberrypi ttyS0\r\n\r\nraspberrypi login: ~~")
+		await(t, server.up, "link")
+		await(t, client.up, "link")
+		for n := range uint32(50) {
+			line.A.Inject("[  12.345] usb 1-1: new device ~ found\r\n")
+			line.B.Inject("}~}~\x00\xff")
+			client.device.in <- numbered(n)
+			if got := await(t, server.device.out, "packet"); !bytes.Equal(got, numbered(n)) {
+				t.Fatalf("packet is %x", got)
+			}
+		}
+		before := server.Stats().Link.LastPacket
+		time.Sleep(5 * time.Second)
+		line.A.Inject("\r\nNO CARRIER\r\n")
+		time.Sleep(time.Second)
+		if s := server.Stats(); s.Links != 1 || !s.Link.LastPacket.After(before.Add(4*time.Second)) {
+			t.Errorf("the peer was not asked at once: %+v", s.Link)
+		}
+	})
+}
+
+// TestLineFlowControl has a line that eats XON and XOFF.
+func TestLineFlowControl(t *testing.T) {
+	for _, filtered := range []bool{false, true} {
+		sim(t, "", func(t *testing.T) {
+			wire := serialtest.Wire{Rate: 115200, Eaten: []byte{0x11, 0x13}}
+			_, server, client := overLine(t, wire, func(c *Config) { c.Line.Filter = frame.Filter{XON: filtered} })
+			time.Sleep(time.Minute)
+			got := 0
+			for n := range uint32(100) {
+				p := udp(1400, byte(n))
+				rand.Read(p[ipv4Header+8:])
+				client.device.in <- p
+				time.Sleep(time.Second)
+				select {
+				case <-server.device.out:
+					got++
+				default:
+				}
+			}
+			if filtered != (got == 100) || !filtered && got > 5 {
+				t.Errorf("xfilter %v: %d of 100 packets", filtered, got)
+			}
+		})
+	}
+}
