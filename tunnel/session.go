@@ -73,6 +73,7 @@ type session struct {
 	t         *Tunnel
 	conn      net.Conn
 	client    bool
+	call      uint64 // order of first flights, on a server
 	suite     crypto.Suite
 	peer      terms
 	keyTTL    time.Duration
@@ -107,6 +108,7 @@ type greeting struct {
 	keys   *crypto.Generation
 	keyID  crypto.KeyID
 	caller crypto.ClientID // on a server
+	call   uint64          // order of first flights, on a server
 }
 
 func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*session, error) {
@@ -114,6 +116,7 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 		t:         t,
 		conn:      g.conn,
 		client:    client,
+		call:      g.call,
 		suite:     crypto.Suite{Cipher: g.answer.cipher, KeyBits: g.answer.terms.keyBits},
 		peer:      g.peer,
 		keyTTL:    g.answer.terms.keyTTL,
@@ -172,7 +175,9 @@ func (s *session) compare(g greeting) {
 func (s *session) run() error {
 	var parts sync.WaitGroup
 	for _, part := range []func() error{s.sendOut, s.receive.run, s.supervise} {
-		parts.Go(func() { s.end(part()) })
+		if s.ctx.Err() == nil { // attach may have ended it: then nothing is taken from it
+			parts.Go(func() { s.end(part()) })
+		}
 	}
 	<-s.ctx.Done()
 	s.t.detach(s, context.Cause(s.ctx))

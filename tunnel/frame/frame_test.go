@@ -230,6 +230,21 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
+// TestAllow takes longer frames once they are allowed.
+func TestAllow(t *testing.T) {
+	stream := append(append(frameOf(1), frameOf(2)...), frameOf(MaxText)...)
+	r := NewReader(bytes.NewReader(stream), 1)
+	for _, step := range []struct {
+		allow int
+		bad   error
+	}{{1, nil}, {1, ErrLength}, {2, nil}, {2, ErrLength}, {MaxText, nil}} {
+		r.Allow(step.allow)
+		if _, _, err := r.Next(); !errors.Is(err, step.bad) {
+			t.Fatalf("up to %d allowed: %v, want %v", step.allow, err, step.bad)
+		}
+	}
+}
+
 func TestPutHeader(t *testing.T) {
 	for n, want := range map[int][2]byte{1: {0, 1}, 256: {1, 0}, MaxText: {255, 255}} {
 		var got [2]byte
