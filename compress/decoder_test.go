@@ -187,6 +187,9 @@ func TestBombs(t *testing.T) {
 		{"zstd frames in a row", Zstd, frames, ErrCorrupt},
 		{"zstd frames without a size", Zstd, append(bytes.Clone(one), bytes.Repeat(sizeless(60000), 1000)...), ErrCorrupt},
 		{"zstd has less than it claims", Zstd, append(zstdFrame(60000)[:5], zstdFrame(50000)[5:]...), ErrCorrupt},
+		{"zstd with a window instead of one segment", Zstd, []byte{0, 0, 1 | 1<<3, 0, 0, 'x'}, ErrCorrupt},
+		{"zstd with an unused bit", Zstd, []byte{zstdForm | 1<<4, 1, 1 | 1<<3, 0, 0, 'x'}, ErrCorrupt},
+		{"zstd of one byte", Zstd, []byte{zstdForm, 1, 1 | 1<<3, 0, 0, 'x'}, nil},
 		{"zstd window of 3.75 TB", Zstd, []byte{0, 0xff, 1, 0, 0}, ErrCorrupt},
 		{"stored one more", Stored, make([]byte, MaxBlock+1), ErrTooLarge},
 	} {
