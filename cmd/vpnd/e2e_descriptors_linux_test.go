@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -173,58 +172,4 @@ func TestCrashIsKept(t *testing.T) {
 	if left, err := filepath.Glob(s.file("state/*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v %v", left, err)
 	}
-}
-
-// limitProcesses bounds the processes of a user who runs pid, and returns the bound
-// before. Only that user may do it without more privilege than tests have.
-func limitProcesses(t *testing.T, pid, user int, n uint64) uint64 {
-	t.Helper()
-	var was unix.Rlimit
-	must(t, onLostThread(func() error {
-		for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} { // of this thread only
-			if _, _, e := unix.RawSyscall(call, uintptr(user), uintptr(user), uintptr(user)); e != 0 {
-				return e
-			}
-		}
-		if err := unix.Prlimit(pid, unix.RLIMIT_NPROC, nil, &was); err != nil {
-			return err
-		}
-		return unix.Prlimit(pid, unix.RLIMIT_NPROC, &unix.Rlimit{Cur: n, Max: was.Max}, nil)
-	}))
-	return was.Cur
-}
-
-// TestNoProcesses lets a daemon that runs as an ordinary user start no process any
-// more: its scripts do not run, its link goes on.
-func TestNoProcesses(t *testing.T) {
-	t.Parallel()
-	const user = 61379 // nobody else's: processes are counted by user
-	w := newWorld(t)
-	w.configure("tundev tunjoe", "mtu 1400")
-	c := w.client
-	c.also("linkup "+c.script("linkup", "echo hook runs"), "linkdown "+c.script("linkdown", "echo hook runs"))
-	must(t, c.ns.Do(func() error { return persistentTUN("tunjoe", user, 1400) }))
-	must(t, os.Chmod(w.Dir(), 0o755))
-	for _, f := range []string{c.dir, c.file("vpnd.key"), c.config(), c.file("linkup"), c.file("linkdown")} {
-		must(t, os.Chown(f, user, user))
-	}
-	usable := filepath.Join(w.Dir(), "vpnd") // the other copy lies where only root can look
-	must(t, exec.Command("cp", binary, usable).Run())
-	w.server.start()
-	cmd := exec.Command(usable, "-n", "-f", c.config())
-	c.startAs(stage{User: user}.on(cmd))
-	c.until("up", isUp)
-	c.says("hook runs")
-	inner := w.talk()
-	usual := limitProcesses(t, c.PID(), user, 1)
-	for n := uint64(2); n < 4; n++ {
-		c.hears(`msg="hook failed" error="hook \S+linkdown: fork/exec .*: resource temporarily unavailable"`, func() {
-			must(t, c.Signal(syscall.SIGUSR1))
-		})
-		c.until("up once more", func(r report) bool { return isUp(r) && r.Links == n })
-		inner.goesOn()
-	}
-	limitProcesses(t, c.PID(), user, usual)
-	c.hears("hook runs", func() { must(t, c.Signal(syscall.SIGUSR1)) })
-	c.conserved()
 }
