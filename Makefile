@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 # The race detector needs cgo.
 RACE = CGO_ENABLED=1 $(GO) test -race
 
-.PHONY: all build test check cc demo bench fuzz siege soak install clean
+.PHONY: all build test check cc demo bench fuzz mutate siege soak install clean
 
 all: build
 
@@ -50,6 +50,11 @@ fuzz:
 # each point.
 siege:
 	$(GO) test -count=1 -timeout 2h -v -run '^TestSiege|^TestKill' ./cmd/vpnd -args -thorough
+
+# Inverts and removes the checks of the authentication code one by one: the tests
+# have to notice. ARGS="-run ^crypto/ -p 2" for a part.
+mutate:
+	nice $(GO) run ./cmd/internal/mutate $(ARGS)
 
 # The real binaries under traffic, cuts, restarts and rekeys; TIME=72h for days.
 soak: TIME ?= 20m

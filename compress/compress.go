@@ -26,7 +26,7 @@
 //	28, 2c      deflate   RFC 1951 blocks that refer to the history, ended by a
 //	                      sync flush whose last four bytes 00 00 ff ff are left out
 //	30          zstd      one single-segment frame without its magic number,
-//	                      checksum and dictionary
+//	                      checksum and dictionary, of at most 16 blocks
 //
 // A history does not exist before the first reset bit, after Release and after
 // a deflate body that could not be read.
@@ -59,6 +59,9 @@ const (
 	zstdMagic = "\x28\xb5\x2f\xfd" // begins every frame
 	zstdForm  = 0x20               // single segment, nothing optional
 	zstdMask  = 0x3f               // all but the width of the content size
+
+	// maxZstdBlocks is far more than a block of packets is cut into: one.
+	maxZstdBlocks = 16
 )
 
 var (

@@ -111,11 +111,8 @@ func (d *Decoder) expand(m Method, body []byte) ([]byte, error) {
 }
 
 func (d *Decoder) decodeS2(body []byte) ([]byte, error) {
-	n, err := s2.DecodedLen(body)
-	if err != nil {
-		return nil, corrupt(err)
-	}
-	if n > MaxBlock {
+	// A length that cannot be read is 0 here and an error of Decode.
+	if n, _ := s2.DecodedLen(body); n > MaxBlock {
 		return nil, ErrTooLarge
 	}
 	block, err := s2.Decode(d.block, body)
@@ -126,12 +123,12 @@ func (d *Decoder) decodeS2(body []byte) ([]byte, error) {
 }
 
 func (d *Decoder) decodeZstd(body []byte) ([]byte, error) {
-	if len(body) == 0 || body[0]&zstdMask != zstdForm {
-		return nil, corrupt(errors.New("not a frame of the agreed form"))
+	if err := checkZstd(body); err != nil {
+		return nil, corrupt(err)
 	}
 	if d.zstd == nil {
 		// There is an error only for options that do not exist. MaxMemory
-		// limits what all frames of a body make together, and their windows.
+		// limits what the frame makes, and its window.
 		d.zstd, _ = zstd.NewReader(nil,
 			zstd.WithDecoderMaxMemory(MaxBlock),
 			zstd.WithDecoderConcurrency(1),
@@ -145,6 +142,37 @@ func (d *Decoder) decodeZstd(body []byte) ([]byte, error) {
 		return nil, corrupt(err)
 	}
 	return block, nil
+}
+
+// checkZstd checks that the body is one frame of the agreed form. More frames and
+// more blocks than a sender has use for cost much time and bring nothing.
+func checkZstd(body []byte) error {
+	if len(body) == 0 || body[0]&zstdMask != zstdForm {
+		return errors.New("not a frame of the agreed form")
+	}
+	const header = 3
+	rest := body[min(len(body), 1+1<<(body[0]>>6)):] // the content size has 1, 2, 4 or 8 bytes
+	for range maxZstdBlocks {
+		if len(rest) < header {
+			return io.ErrUnexpectedEOF
+		}
+		h := int(rest[0]) | int(rest[1])<<8 | int(rest[2])<<16
+		size := h >> 3
+		if h>>1&3 == 1 {
+			size = 1 // a run of one byte
+		}
+		if len(rest) < header+size {
+			return io.ErrUnexpectedEOF
+		}
+		rest = rest[header+size:]
+		if h&1 == 1 { // the last one
+			if len(rest) > 0 {
+				return errors.New("more than one frame")
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("more than %d blocks", maxZstdBlocks)
 }
 
 // inflate leaves no history behind when it fails: the peer's has the block.

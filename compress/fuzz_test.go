@@ -2,11 +2,14 @@ package compress
 
 import (
 	"bytes"
+	stdflate "compress/flate"
+	"io"
 	"testing"
 )
 
 // fuzzDecode feeds bodies of one method to a Decoder, with another block
-// before and after so that a history and its loss are met.
+// before so that a history and its loss are met. What comes out depends on
+// nothing else that went through the Decoder.
 func fuzzDecode(f *testing.F, policy string, header byte) {
 	text := sourceText(f)
 	e := newEncoder(f, policy)
@@ -18,20 +21,39 @@ func fuzzDecode(f *testing.F, policy string, header byte) {
 	f.Add(zstdFrame(1 << 17))
 
 	d := NewDecoder(All)
-	before := []byte("\x0cthe history of a block that refers to the history")
+	zeros, ones := make([]byte, scratchSize), bytes.Repeat([]byte{0xff}, scratchSize)
+	before := []byte("the history of a block that refers to the history")
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if _, err := d.Decode(before); err != nil {
-			t.Fatal(err)
+		decode := func(left []byte) ([]byte, error) {
+			if _, err := d.Decode(append([]byte{stateful | reset}, before...)); err != nil {
+				t.Fatal(err)
+			}
+			copy(d.block, left)
+			return d.Decode(append([]byte{header}, body...))
 		}
-		block, err := d.Decode(append([]byte{header}, body...))
-		if err == nil && len(block) > MaxBlock {
-			t.Errorf("%d bytes", len(block))
-		}
-		if err != nil && block != nil {
-			t.Error("a block and an error")
-		}
+		block, err := decode(zeros)
 		if cap(d.block) > scratchSize || cap(d.input) > scratchSize || cap(d.history) > historySize {
 			t.Errorf("buffers grew to %d, %d, %d", cap(d.block), cap(d.input), cap(d.history))
+		}
+		if err != nil {
+			if block != nil {
+				t.Error("a block and an error")
+			}
+			return
+		}
+		if len(block) > MaxBlock {
+			t.Errorf("%d bytes", len(block))
+		}
+		block = bytes.Clone(block)
+		if again, err := decode(ones); err != nil || !bytes.Equal(again, block) {
+			t.Errorf("again it is %x, %v; it was %x", again, err, block)
+		}
+		if Method(header>>4) == Deflate {
+			stream := bytes.NewReader(append(bytes.Clone(body), syncTail+finalBlock...))
+			want, err := io.ReadAll(stdflate.NewReaderDict(stream, before))
+			if err != nil || !bytes.Equal(want, block) {
+				t.Errorf("%x, the standard library has %x, %v", block, want, err)
+			}
 		}
 	})
 }

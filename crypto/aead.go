@@ -4,7 +4,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
-	"fmt"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -15,17 +14,11 @@ type aeadFrames struct {
 	nonce [12]byte // BE32(0) | BE64(number)
 }
 
-func newAEAD(c Cipher, key []byte) (*aeadFrames, error) {
+func newAEAD(c Cipher, key []byte) *aeadFrames {
 	if c == ChaCha20Poly1305 {
-		aead, err := chacha20poly1305.New(key)
-		return &aeadFrames{aead: aead}, err
+		return &aeadFrames{aead: cannotFail(chacha20poly1305.New(key))}
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("make aes key: %w", err)
-	}
-	aead, err := cipher.NewGCM(block)
-	return &aeadFrames{aead: aead}, err
+	return &aeadFrames{aead: cannotFail(cipher.NewGCM(cannotFail(aes.NewCipher(key))))}
 }
 
 func (a *aeadFrames) seal(number uint32, header, body []byte) {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
-	"fmt"
 	"hash"
 
 	// Deprecated in favour of ciphers with larger blocks; it is the cipher of
@@ -26,14 +25,11 @@ type blowfishFrames struct {
 	out    [blowfish.BlockSize]byte
 }
 
-func newBlowfish(key, mac []byte, epoch uint64) (*blowfishFrames, error) {
-	block, err := blowfish.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("make blowfish key: %w", err)
-	}
+func newBlowfish(key, mac []byte, epoch uint64) *blowfishFrames {
+	block := cannotFail(blowfish.NewCipher(key))
 	b := &blowfishFrames{block: block, lanes: newLanes(block), mac: hmac.New(sha256.New, mac)}
 	binary.BigEndian.PutUint64(b.prefix[:8], epoch)
-	return b, nil
+	return b
 }
 
 func (b *blowfishFrames) seal(number uint32, header, body []byte) {

@@ -1,6 +1,6 @@
 // Package crypto owns key files, the handshake, and turns plaintext into sealed
-// bytes and back. It does no input or output of its own except reading key
-// files and the random device; tunnel carries its bytes over the wire.
+// bytes and back. It does no input or output of its own except reading and
+// making key files; tunnel carries its bytes over the wire.
 //
 // This comment and testdata/vectors.json are the description of the wire that a
 // second implementation needs. HKDF(secret, salt, info, length) is RFC 5869 with
@@ -60,8 +60,9 @@
 // payloads (two messages of 48 bytes), psk = rekey secret of the generation that
 // carries it and prologue "vpnd 2 rekey" | h of that generation.
 //
-// What is erased is what this package holds; the copies that the Noise library
-// and the ciphers keep inside are left to the garbage collector.
+// What is erased is the chain and the secrets that lead from one key to the next.
+// Expanded keys inside ciphers and hashes, what the Noise library holds, and the
+// text of a key file are left to the garbage collector.
 //
 // # Sealed frames
 //

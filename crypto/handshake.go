@@ -59,10 +59,7 @@ func Initiate(key *Key, random io.Reader, hello []byte) (*Initiator, []byte, err
 		return nil, nil, fmt.Errorf("make session key: %w", err)
 	}
 	hint := key.hint(e)
-	state, err := pskHandshake(true, bytes.NewReader(private), key.psk, key.prologue(hint))
-	if err != nil {
-		return nil, nil, err
-	}
+	state := pskHandshake(true, bytes.NewReader(private), key.psk, key.prologue(hint))
 	message, _, _, err := state.WriteMessage(nil, pad(hello, HelloSize))
 	if err != nil {
 		return nil, nil, fmt.Errorf("write first flight: %w", err)
@@ -131,10 +128,7 @@ func (d *Door) Open(f1 []byte) (*Call, error) {
 	if subtle.ConstantTimeCompare(hint, key.hint(e)) != 1 {
 		return nil, ErrAuth
 	}
-	state, err := pskHandshake(false, d.random, key.psk, key.prologue(hint))
-	if err != nil {
-		return nil, err
-	}
+	state := pskHandshake(false, d.random, key.psk, key.prologue(hint))
 	message := append(append(make([]byte, 0, F1Size), e...), f1[restAt:doorAt]...)
 	hello, _, _, err := state.ReadMessage(nil, message)
 	if err != nil {
@@ -173,20 +167,17 @@ func (c *Call) Answer(answer []byte) (f2 []byte, first *Generation, err error) {
 	return f2, newGeneration(c.state, c2s, s2c, false), nil
 }
 
-// pskHandshake returns the state before the first message. Without a key it is
-// an error: the Noise library would quietly leave the key out of the handshake.
-func pskHandshake(initiator bool, random io.Reader, psk *subkey, prologue []byte) (*noise.HandshakeState, error) {
-	if psk == nil {
-		return nil, errors.New("start handshake: the key was erased")
-	}
-	return noise.NewHandshakeState(noise.Config{
+// pskHandshake returns the state before the first message. A missing key is a
+// panic: the Noise library would quietly leave the key out of the handshake.
+func pskHandshake(initiator bool, random io.Reader, psk *subkey, prologue []byte) *noise.HandshakeState {
+	return cannotFail(noise.NewHandshakeState(noise.Config{
 		CipherSuite:  noiseSuite,
 		Random:       random,
 		Pattern:      noise.HandshakeNN,
 		Initiator:    initiator,
 		Prologue:     prologue,
 		PresharedKey: psk[:],
-	})
+	}))
 }
 
 func (k *Key) prologue(hint []byte) []byte {

@@ -384,6 +384,30 @@ func TestLowOrderPoints(t *testing.T) {
 	}
 }
 
+// A handshake without a key would be one with anybody.
+func TestHandshakeWithoutKey(t *testing.T) {
+	for _, initiator := range []bool{true, false} {
+		wantPanic(t, func() { pskHandshake(initiator, bytes.NewReader(clientE), nil, nil) })
+	}
+}
+
+func TestCannotFail(t *testing.T) {
+	if got := cannotFail(1, nil); got != 1 {
+		t.Errorf("it returns %d, want 1", got)
+	}
+	wantPanic(t, func() { cannotFail(1, ErrAuth) })
+}
+
+func wantPanic(t *testing.T, f func()) {
+	t.Helper()
+	defer func() {
+		if recover() == nil {
+			t.Error("there was no panic")
+		}
+	}()
+	f()
+}
+
 func TestDoorWithoutKeys(t *testing.T) {
 	_, f1 := initiate(t)
 	_, err := testDoor(t).Open(f1)

@@ -146,10 +146,7 @@ func MakeKey(path string, random io.Reader) (*Key, error) {
 	if _, err := io.ReadFull(random, secret); err != nil {
 		return nil, fmt.Errorf("make key file %s: read random bytes: %w", path, err)
 	}
-	key, err := NewKey(secret)
-	if err != nil {
-		return nil, err
-	}
+	key := cannotFail(NewKey(secret))
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("key file %s exists already: it was left as it is", path)
@@ -160,25 +157,23 @@ func MakeKey(path string, random io.Reader) (*Key, error) {
 	_, err = fmt.Fprintf(f, "# vpnd shared key %s, made %s.\n"+
 		"# Both ends need this same file. Keep it secret: whoever has it can join the link.\n%s %s\n",
 		key.id, time.Now().UTC().Format(time.DateOnly), keyTag, base64.StdEncoding.EncodeToString(secret))
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		os.Remove(path)
 		return nil, fmt.Errorf("write key file: %w", err)
 	}
 	return key, nil
 }
 
-// derive is HKDF-SHA256. Its length is far below the limit of RFC 5869, so it
-// cannot fail.
+// derive is HKDF-SHA256.
 func derive(secret, salt []byte, info string) *subkey {
-	out, err := hkdf.Key(sha256.New, secret, salt, info, len(subkey{}))
+	return (*subkey)(cannotFail(hkdf.Key(sha256.New, secret, salt, info, len(subkey{}))))
+}
+
+// cannotFail is for functions that fail only for lengths which this package does
+// not use.
+func cannotFail[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
 	}
-	return (*subkey)(out)
+	return v
 }

@@ -26,11 +26,8 @@ func readPrivate(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key file: %w", err)
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return nil, fmt.Errorf("key file %s: owner unknown", path)
-	}
-	if err := checkPrivate(path, info.Mode(), int(stat.Uid), os.Geteuid()); err != nil {
+	owner := info.Sys().(*syscall.Stat_t).Uid
+	if err := checkPrivate(path, info.Mode(), int(owner), os.Geteuid()); err != nil {
 		return nil, err
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))

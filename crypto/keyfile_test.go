@@ -86,7 +86,7 @@ func TestLoadKeyKinds(t *testing.T) {
 		{"dangling link", func(p string) error { return os.Symlink(p+"x", p) }, "is a symbolic link"},
 		{"directory", func(p string) error { return os.Mkdir(p, 0o700) }, "is not a regular file"},
 		{"pipe", func(p string) error { return syscall.Mkfifo(p, 0o600) }, "is not a regular file"},
-		{"socket", func(p string) error { return listen(t, p) }, "key file"},
+		{"socket", func(p string) error { return listen(t, p) }, "key file: open "},
 		{"nothing", func(string) error { return nil }, "does not exist: make it with vpnd -m"},
 	}
 	for _, tt := range tests {
@@ -98,7 +98,21 @@ func TestLoadKeyKinds(t *testing.T) {
 			wantFileError(t, path, tt.want)
 		})
 	}
-	wantFileError(t, filepath.Join(good, "below"), "key file")
+	wantFileError(t, filepath.Join(good, "below"), "key file: open ")
+}
+
+// A key file is closed again, whatever is in it.
+func TestLoadKeyCloses(t *testing.T) {
+	open := func() int { return len(must(os.ReadDir("/dev/fd"))(t)) }
+	good, bad := writeKey(t, line(testSecret), 0o600), writeKey(t, "bad", 0o644)
+	before := open()
+	for range 5 {
+		LoadKey(good)
+		LoadKey(bad)
+	}
+	if now := open(); now != before {
+		t.Errorf("%d descriptors are open, want %d", now, before)
+	}
 }
 
 func listen(t *testing.T, path string) error {

@@ -49,19 +49,26 @@ type Suite struct {
 	KeyBits int
 }
 
-// keyBytes returns the length of the encryption key, and an error for a suite
-// that does not exist.
-func (s Suite) keyBytes() (int, error) {
+// check returns an error for a suite that does not exist.
+func (s Suite) check() error {
 	switch s.Cipher {
 	case Blowfish:
 		if s.KeyBits < 128 || s.KeyBits > 448 || s.KeyBits%8 != 0 {
-			return 0, fmt.Errorf("blowfish key of %d bits: 128 to 448 in steps of 8", s.KeyBits)
+			return fmt.Errorf("blowfish key of %d bits: 128 to 448 in steps of 8", s.KeyBits)
 		}
-		return s.KeyBits / 8, nil
+		return nil
 	case AES256GCM, ChaCha20Poly1305:
-		return 32, nil
+		return nil
 	}
-	return 0, fmt.Errorf("%v is unknown", s.Cipher)
+	return fmt.Errorf("%v is unknown", s.Cipher)
+}
+
+// keyBytes returns the length of the encryption key.
+func (s Suite) keyBytes() int {
+	if s.Cipher == Blowfish {
+		return s.KeyBits / 8
+	}
+	return 32
 }
 
 // Generation is what one handshake or rekey gave: a chain of keys for each
@@ -104,15 +111,10 @@ func (g *Generation) Keys(suite Suite) (*Sealer, *Opener, error) {
 	}
 	send, receive := g.send, g.receive
 	g.send, g.receive = nil, nil
-	s, err := newHalf(suite, send)
-	if err != nil {
+	if err := suite.check(); err != nil {
 		return nil, nil, err
 	}
-	o, err := newHalf(suite, receive)
-	if err != nil {
-		return nil, nil, err
-	}
-	return &Sealer{s}, &Opener{half: o}, nil
+	return &Sealer{newHalf(suite, send)}, &Opener{half: newHalf(suite, receive)}, nil
 }
 
 // Forget erases the secret that ties the next generation to this one. Rekey and
@@ -176,7 +178,10 @@ func (g *Generation) AnswerRekey(random io.Reader, m1 []byte) ([]byte, *Generati
 }
 
 func (g *Generation) rekeyState(initiator bool, random io.Reader) (*noise.HandshakeState, error) {
-	return pskHandshake(initiator, random, g.secret, append([]byte("vpnd 2 rekey"), g.hash...))
+	if g.secret == nil {
+		return nil, errors.New("start rekey: the key was erased")
+	}
+	return pskHandshake(initiator, random, g.secret, append([]byte("vpnd 2 rekey"), g.hash...)), nil
 }
 
 // epoch is the keys of one epoch and what the next one starts from.
@@ -186,24 +191,17 @@ type epoch struct {
 }
 
 // expand derives the keys of an epoch and erases the chain they came from.
-func expand(chain *subkey, suite Suite, number uint64) (epoch, error) {
-	n, err := suite.keyBytes()
-	if err != nil {
-		return epoch{}, err
-	}
-	macLen := 0
+func expand(chain *subkey, suite Suite, number uint64) epoch {
+	n, macLen := suite.keyBytes(), 0
 	if suite.Cipher == Blowfish {
 		macLen = 32
 	}
 	info := append([]byte("vpnd 2 epoch"), byte(suite.Cipher))
 	info = binary.BigEndian.AppendUint16(info, uint16(8*n))
 	info = binary.BigEndian.AppendUint64(info, number)
-	okm, err := hkdf.Expand(sha256.New, chain[:], string(info), n+macLen+len(chain))
-	if err != nil {
-		return epoch{}, fmt.Errorf("derive epoch: %w", err)
-	}
+	okm := cannotFail(hkdf.Expand(sha256.New, chain[:], string(info), n+macLen+len(chain)))
 	clear(chain[:])
-	return epoch{key: okm[:n], mac: okm[n : n+macLen], next: (*subkey)(okm[n+macLen:])}, nil
+	return epoch{key: okm[:n], mac: okm[n : n+macLen], next: (*subkey)(okm[n+macLen:])}
 }
 
 // maxEpoch is the last epoch of a generation; nobody lives to see it, but a

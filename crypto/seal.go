@@ -32,28 +32,25 @@ type half struct {
 	blocks uint64 // under this epoch's key
 }
 
-func newHalf(suite Suite, chain *subkey) (half, error) {
+// newHalf takes a suite that was checked.
+func newHalf(suite Suite, chain *subkey) half {
 	h := half{suite: suite, chain: chain}
-	err := h.load() // not in the return statement, which may copy h before it calls
-	return h, err
+	h.load()
+	return h
 }
 
 // load makes the keys of the current epoch.
-func (h *half) load() error {
-	e, err := expand(h.chain, h.suite, h.epoch)
-	if err != nil {
-		return err
-	}
+func (h *half) load() {
+	e := expand(h.chain, h.suite, h.epoch)
 	h.chain = e.next
 	h.number, h.blocks = 0, 0
 	if h.suite.Cipher == Blowfish {
-		h.cipher, err = newBlowfish(e.key, e.mac, h.epoch)
+		h.cipher = newBlowfish(e.key, e.mac, h.epoch)
 	} else {
-		h.cipher, err = newAEAD(h.suite.Cipher, e.key)
+		h.cipher = newAEAD(h.suite.Cipher, e.key)
 	}
 	clear(e.key)
 	clear(e.mac)
-	return err
 }
 
 // Epoch returns the number of the current epoch.
@@ -65,7 +62,8 @@ func (h *half) Ratchet() error {
 		return ErrExhausted
 	}
 	h.epoch++
-	return h.load()
+	h.load()
+	return nil
 }
 
 // Sealer turns plaintext into sealed frames. It belongs to one goroutine.
@@ -86,9 +84,9 @@ func (s *Sealer) Seal(frame []byte, header int) ([]byte, error) {
 	return frame, nil
 }
 
-// Due reports whether the epoch has carried what it should: the caller tells the
+// Due reports whether the epoch has carried what it should: a sender tells the
 // other end, and calls Ratchet.
-func (s *Sealer) Due() bool { return s.blocks >= s.suite.limit() || s.number >= dueNumber }
+func (h *half) Due() bool { return h.blocks >= h.suite.limit() || h.number >= dueNumber }
 
 // Number returns the number of the next frame.
 func (s *Sealer) Number() uint32 { return uint32(s.number) }

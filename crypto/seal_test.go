@@ -401,7 +401,7 @@ func TestEpochsEnd(t *testing.T) {
 func TestEpochKeysErased(t *testing.T) {
 	suites(t, func(t *testing.T, suite Suite) {
 		s, _ := channelOf(t, suite)
-		n := must(suite.keyBytes())(t)
+		n := suite.keyBytes()
 		if suite.Cipher == Blowfish {
 			n += 32
 		}

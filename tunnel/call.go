@@ -236,10 +236,17 @@ func (t *Tunnel) attempt(ctx, limit context.Context, dial Dial) (*session, error
 	if err != nil {
 		return nil, slow(limit, err)
 	}
+	if t.config.Prepare != nil {
+		if err := t.config.Prepare(conn); err != nil {
+			abort(conn)
+			return nil, fmt.Errorf("prepare connection: %w", err)
+		}
+	}
 	stop := context.AfterFunc(limit, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	g, err := t.greetServer(conn)
-	if !stop() && err == nil {
-		err = context.Cause(limit)
+	stop()
+	if err == nil {
+		err = context.Cause(limit) // an answer after the end of the time is none
 	}
 	var s *session
 	if err == nil {

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,17 +76,44 @@ func TestDelay(t *testing.T) {
 	}
 }
 
-// FuzzDelay feeds any stamps: no limit is ever given up, nothing panics.
+// FuzzDelay feeds stamps, seconds after the one before here and there, and then
+// packets. What the peer's clock shows does not matter, only how it goes on; and
+// what comes later is not less late.
 func FuzzDelay(f *testing.F) {
-	f.Add(uint64(0), uint64(1<<63), uint64(1<<63-1), int64(1))
-	f.Add(uint64(5), uint64(6), uint64(7), int64(time.Hour))
-	f.Fuzz(func(t *testing.T, a, b, c uint64, step int64) {
-		d := delay{limit: 30 * time.Second}
-		now := time.Hour
-		for _, sent := range []uint64{a, b, c} {
-			now += time.Duration(uint64(step) >> 1)
-			d.stamp(time.Duration(sent), now)
-			d.late(func() time.Duration { return now })
+	f.Add([]byte{}, uint64(0), uint16(0))
+	f.Add([]byte{0, 0, 0, 0, 1, 1, 31, 1}, uint64(1<<40), uint16(1000))
+	f.Add([]byte{9, 9, 99, 98, 2, 120, 1, 1}, uint64(1<<62), uint16(60000))
+	f.Add([]byte{9, 9, 1, 31}, uint64(1<<63), uint16(1))
+	f.Fuzz(func(t *testing.T, events []byte, offset uint64, held uint16) {
+		const fine, late, ends = 0, 1, 2
+		outcome := func(ahead, later time.Duration) int {
+			d := delay{limit: 30 * time.Second}
+			now, sent := time.Hour, time.Hour+ahead
+			for i := 0; i+1 < len(events); i += 2 {
+				sent += time.Duration(events[i]) * time.Second
+				now += time.Duration(events[i+1]) * time.Second
+				if i+3 >= len(events) {
+					now += later
+				}
+				if d.stamp(sent, now) != nil {
+					return ends
+				}
+			}
+			switch tooLate, err := d.late(func() time.Duration { return now }); {
+			case err != nil:
+				return ends
+			case tooLate:
+				return late
+			}
+			return fine
+		}
+		want, ahead := outcome(0, 0), time.Duration(offset>>2)
+		if got := outcome(ahead, 0); got != want {
+			t.Errorf("%d with the peer's clock %v ahead, %d without", got, ahead, want)
+		}
+		later := time.Duration(held) * time.Millisecond
+		if got := outcome(0, later); len(events) > 3 && got < want {
+			t.Errorf("%d when held back for %v, %d when not", got, later, want)
 		}
 	})
 }
@@ -101,45 +129,54 @@ func TestHeldBack(t *testing.T) {
 		{31 * time.Second, 2, false},
 		{95 * time.Second, 0, true},
 	} {
-		sim(t, test.held.String(), func(t *testing.T) {
-			c := testConfig(t)
-			c.MaxDelay = 30 * time.Second
-			server, client, r := simPair(t, c, c)
-			passes(t, server, client)
-			time.Sleep(time.Second)
-			r.pipe(0).server.hold(true)
-			client.device.in <- udp(60, 1)
-			client.device.in <- udp(60, 2)
-			time.Sleep(test.held)
-			r.become(roadRefused)
-			r.pipe(0).server.hold(false)
-			synctest.Wait()
-			s := server.Stats()
-			if s.DropsIn["too_old"] != test.tooOld {
-				t.Errorf("%d packets were too old, want %d", s.DropsIn["too_old"], test.tooOld)
-			}
-			if (s.State == "down") != test.ends {
-				t.Errorf("state is %q", s.State)
-			}
-			if !test.ends {
-				for range 2 - test.tooOld {
-					server.device.take(t)
+		for _, to := range []string{"server", "client"} {
+			sim(t, fmt.Sprint(test.held, " to the ", to), func(t *testing.T) {
+				c := testConfig(t)
+				c.MaxDelay = 30 * time.Second
+				server, client, r := simPair(t, c, c)
+				from, to, way := map[string]*end{"server": client, "client": server}[to], server, r.pipe(0).server
+				if from == server {
+					to, way = client, r.pipe(0).client
 				}
-				time.Sleep(time.Second)
 				passes(t, server, client)
-				conserved(t, server)
-				return
-			}
-			if n := len(server.device.out); n != 0 {
-				t.Errorf("%d packets were written", n)
-			}
-			if err := await(t, server.down, "end of the link"); err != errDelayed {
-				t.Errorf("cause is %v", err)
-			}
-			if err := await(t, client.down, "end of the link"); err.Error() != "peer closed the link: data held back longer than maxdelay" {
-				t.Errorf("cause at the client is %v", err)
-			}
-		})
+				time.Sleep(time.Second)
+				way.hold(true)
+				from.device.in <- udp(60, 1)
+				from.device.in <- udp(60, 2)
+				time.Sleep(test.held)
+				r.become(roadRefused)
+				way.hold(false)
+				synctest.Wait()
+				s := to.Stats()
+				if s.DropsIn["too_old"] != test.tooOld {
+					t.Errorf("%d packets were too old, want %d", s.DropsIn["too_old"], test.tooOld)
+				}
+				if (s.State == "down") != test.ends {
+					t.Errorf("state is %q", s.State)
+				}
+				if !test.ends {
+					if n := len(to.device.out); uint64(n) != 2-test.tooOld {
+						t.Errorf("%d packets were written", n)
+					}
+					for len(to.device.out) > 0 {
+						to.device.take(t)
+					}
+					time.Sleep(time.Second)
+					passes(t, server, client)
+					conserved(t, to)
+					return
+				}
+				if n := len(to.device.out); n != 0 {
+					t.Errorf("%d packets were written", n)
+				}
+				if err := await(t, to.down, "end of the link"); err != errDelayed {
+					t.Errorf("cause is %v", err)
+				}
+				if err := await(t, from.down, "end of the link"); err.Error() != "peer closed the link: data held back longer than maxdelay" {
+					t.Errorf("cause at the other end is %v", err)
+				}
+			})
+		}
 	}
 }
 

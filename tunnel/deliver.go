@@ -41,6 +41,11 @@ func (d *deliverer) deliver(block []byte, clamp int) {
 			d.count.dropIn(inMalformed, 1)
 			break
 		}
+		if isLocal(block[:n]) {
+			d.count.dropIn(inLocal, 1)
+			block = block[n:]
+			continue
+		}
 		buf := append(d.slots[len(d.bufs)][:headroom], block[:n]...)
 		if clamp > 0 {
 			clampMSS(buf[headroom:], clamp)
@@ -62,8 +67,8 @@ func (d *deliverer) flush() {
 	for _, b := range d.bufs {
 		size += len(b) - headroom
 	}
-	_, err := d.device.Write(d.bufs, headroom)
-	lost := refusedPackets(err, n)
+	written, err := d.device.Write(d.bufs, headroom)
+	lost := refusedPackets(err, written, n)
 	d.count.dropIn(inWrite, lost)
 	d.count.insideOut.Add(uint64(n - lost))
 	if lost == 0 { // which ones were lost is not known
@@ -72,14 +77,27 @@ func (d *deliverer) flush() {
 	d.bufs = d.bufs[:0]
 }
 
-// refusedPackets returns how many of n packets the device did not take: it joins
-// one error for each.
-func refusedPackets(err error, n int) int {
-	if err == nil {
+// refusedPackets returns how many of n packets the device did not take: one for
+// each error that it joined to those before, all when it wrote nothing.
+func refusedPackets(err error, written, n int) int {
+	_, joined := err.(interface{ Unwrap() []error })
+	switch {
+	case err == nil:
 		return 0
+	case written == 0 || !joined:
+		return n
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return min(n, len(joined.Unwrap()))
+	return min(n, countErrors(err))
+}
+
+// countErrors returns how many errors are joined in err.
+func countErrors(err error) (n int) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return 1
+	}
+	for _, e := range joined.Unwrap() {
+		n += countErrors(e)
 	}
 	return n
 }

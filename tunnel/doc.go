@@ -57,6 +57,8 @@
 //	        <======== CLOSE ============>
 //
 // Nothing changes on the server before CONFIRM has come under the session's keys.
+// A caller whose first flight came before that of the link does not displace it: a
+// CONFIRM that was held back on the way is worth nothing any more.
 // keepalive seconds without an authentic frame are answered with a PING, and
 // (noanswer+1) x keepalive seconds of silence end the link. The client dials
 // again as schedule says. Up and Down are called in the order of events.

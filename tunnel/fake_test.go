@@ -1,8 +1,10 @@
 package tunnel
 
 import (
+	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -14,6 +16,7 @@ type fakeDevice struct {
 	out    chan []byte // what the tunnel wrote
 	broken chan error  // errors for Read to return
 	closed chan struct{}
+	wrote  atomic.Int64 // bytes that the tunnel gave to Write, in all
 	once   sync.Once
 }
 
@@ -26,11 +29,17 @@ func newFakeDevice() *fakeDevice {
 	}
 }
 
+// errLong makes Read panic.
+var errLong = errors.New("packets are longer than a buffer")
+
 func (d *fakeDevice) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	select {
 	case p := <-d.in:
 		sizes[0] = copy(bufs[0][offset:], p)
 	case err := <-d.broken:
+		if err == errLong {
+			copy(bufs[0][:cap(bufs[0])+1], "as the library cuts packets")
+		}
 		return 0, err
 	case <-d.closed:
 		return 0, os.ErrClosed
@@ -48,6 +57,7 @@ func (d *fakeDevice) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 
 func (d *fakeDevice) Write(bufs [][]byte, offset int) (int, error) {
 	for _, b := range bufs {
+		d.wrote.Add(int64(len(b) - offset))
 		select {
 		case d.out <- append([]byte(nil), b[offset:]...):
 		case <-d.closed:

@@ -122,40 +122,48 @@ func TestCompressionSet(t *testing.T) {
 	}
 }
 
-// TestClientChecks lets a server choose what was not offered, one thing at a
-// time.
-func TestClientChecks(t *testing.T) {
+// choices are what a server with the key may choose when choosy calls, one thing
+// at a time.
+var choices = []struct {
+	name   string
+	change func(*answer)
+	want   string // of the error; empty: none
+}{
+	{"good", func(*answer) {}, ""},
+	{"less compression", func(a *answer) { a.compression = 1 }, ""},
+	{"no compression", func(a *answer) { a.compression = 0 }, ""},
+	{"shorter keyttl", func(a *answer) { a.terms.keyTTL = time.Second }, ""},
+	{"the other cipher", func(a *answer) { a.cipher = chacha }, ""},
+	{"key bits of no matter", func(a *answer) { a.cipher, a.terms.keyBits = chacha, 1 }, ""},
+	{"no common version", func(a *answer) { a.reason = reasonVersion }, "server refuses: no common version"},
+	{"no common cipher", func(a *answer) { a.reason = reasonCipher }, "server refuses: no common cipher, or blowfish with another keysize"},
+	{"later reason", func(a *answer) { a.reason = 200 }, "server refuses: reason 200"},
+	{"version 1", func(a *answer) { a.version = 1 }, "server chose version 1, which was not offered"},
+	{"version 3", func(a *answer) { a.version = 3 }, "server chose version 3, which was not offered"},
+	{"cipher not offered", func(a *answer) { a.cipher = aes }, "server chose aes-256-gcm, which was not offered"},
+	{"cipher 3", func(a *answer) { a.cipher = 3 }, "server chose cipher 3, which was not offered"},
+	{"cipher 8", func(a *answer) { a.cipher = 8 }, "server chose cipher 8, which was not offered"},
+	{"cipher 255", func(a *answer) { a.cipher = 255 }, "server chose cipher 255, which was not offered"},
+	{"fewer key bits", func(a *answer) { a.terms.keyBits = 128 }, "server chose a key of 128 bits, which was not offered"},
+	{"compression not offered", func(a *answer) { a.compression |= 1 << compress.Zstd }, "server chose a compression that was not offered"},
+	{"unknown compression", func(a *answer) { a.compression |= 0x80 }, "server chose a compression that was not offered"},
+	{"keyttl 0", func(a *answer) { a.terms.keyTTL = 0 }, "server chose a keyttl of 0s, more than was offered"},
+	{"longer keyttl", func(a *answer) { a.terms.keyTTL = 10*time.Minute + time.Second }, "server chose a keyttl of 10m1s, more than was offered"},
+}
+
+// choosy is the configuration of a client that does not offer everything.
+func choosy(t testing.TB) Config {
 	c := testConfig(t)
-	c.Ciphers = []crypto.Cipher{bf, chacha}
-	h := speaker(c).hello()
-	h.compression = 1<<compress.Stored | 1<<compress.S2
-	good := speaker(c).choose(h)
-	for _, test := range []struct {
-		name   string
-		change func(*answer)
-		want   string // of the error; empty: none
-	}{
-		{"good", func(*answer) {}, ""},
-		{"less compression", func(a *answer) { a.compression = 1 }, ""},
-		{"no compression", func(a *answer) { a.compression = 0 }, ""},
-		{"shorter keyttl", func(a *answer) { a.terms.keyTTL = time.Second }, ""},
-		{"the other cipher", func(a *answer) { a.cipher = chacha }, ""},
-		{"key bits of no matter", func(a *answer) { a.cipher, a.terms.keyBits = chacha, 1 }, ""},
-		{"no common version", func(a *answer) { a.reason = reasonVersion }, "server refuses: no common version"},
-		{"no common cipher", func(a *answer) { a.reason = reasonCipher }, "server refuses: no common cipher, or blowfish with another keysize"},
-		{"later reason", func(a *answer) { a.reason = 200 }, "server refuses: reason 200"},
-		{"version 1", func(a *answer) { a.version = 1 }, "server chose version 1, which was not offered"},
-		{"version 3", func(a *answer) { a.version = 3 }, "server chose version 3, which was not offered"},
-		{"cipher not offered", func(a *answer) { a.cipher = aes }, "server chose aes-256-gcm, which was not offered"},
-		{"cipher 3", func(a *answer) { a.cipher = 3 }, "server chose cipher 3, which was not offered"},
-		{"cipher 8", func(a *answer) { a.cipher = 8 }, "server chose cipher 8, which was not offered"},
-		{"cipher 255", func(a *answer) { a.cipher = 255 }, "server chose cipher 255, which was not offered"},
-		{"fewer key bits", func(a *answer) { a.terms.keyBits = 128 }, "server chose a key of 128 bits, which was not offered"},
-		{"compression not offered", func(a *answer) { a.compression |= 1 << compress.Zstd }, "server chose a compression that was not offered"},
-		{"unknown compression", func(a *answer) { a.compression |= 0x80 }, "server chose a compression that was not offered"},
-		{"keyttl 0", func(a *answer) { a.terms.keyTTL = 0 }, "server chose a keyttl of 0s, more than was offered"},
-		{"longer keyttl", func(a *answer) { a.terms.keyTTL = c.KeyTTL + time.Second }, "server chose a keyttl of 10m1s, more than was offered"},
-	} {
+	c.Ciphers, c.Tuning.Compress = []crypto.Cipher{bf, chacha}, "off"
+	return c
+}
+
+func TestClientChecks(t *testing.T) {
+	server, client := speaker(choosy(t)), speaker(choosy(t))
+	h := client.hello()
+	h.compression |= 1 << compress.S2
+	good := server.choose(h)
+	for _, test := range choices {
 		t.Run(test.name, func(t *testing.T) {
 			a := good
 			test.change(&a)
@@ -252,6 +260,9 @@ func TestClampOnTheWay(t *testing.T) {
 func FuzzParseHello(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(vectorHello(f).append(nil))
+	c := testConfig(f)
+	c.Ciphers = []crypto.Cipher{chacha, aes, bf}
+	server := speaker(c)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := parseHello(b)
 		if err != nil {
@@ -263,9 +274,11 @@ func FuzzParseHello(f *testing.F) {
 		if !strings.HasPrefix(string(b), string(h.append(nil))) {
 			t.Errorf("%x became %x", b, h.append(nil))
 		}
-		c := testConfig(t)
-		if a := speaker(c).choose(h); a.reason == reasonNone && h.ciphers&(1<<a.cipher) == 0 {
-			t.Errorf("chose %v of %08b", a.cipher, h.ciphers)
+		// A caller that offers a keyttl at all takes what the server chooses.
+		if a := server.choose(h); a.reason == reasonNone && h.terms.keyTTL > 0 {
+			if err := h.check(a); err != nil {
+				t.Errorf("%+v is the answer to %+v: %v", a, h, err)
+			}
 		}
 	})
 }
@@ -273,6 +286,7 @@ func FuzzParseHello(f *testing.F) {
 func FuzzParseAnswer(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(vectorAnswer(f).append(nil))
+	h := vectorHello(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := parseAnswer(b)
 		if err != nil {
@@ -281,8 +295,9 @@ func FuzzParseAnswer(f *testing.F) {
 		if !strings.HasPrefix(string(b), string(a.append(nil))) {
 			t.Errorf("%x became %x", b, a.append(nil))
 		}
-		h := vectorHello(t)
-		if h.check(a) == nil && (h.ciphers&(1<<a.cipher) == 0 || a.terms.keyTTL > h.terms.keyTTL) {
+		if h.check(a) == nil && (a.reason != 0 || a.version != version || a.cipher != bf && a.cipher != chacha ||
+			a.cipher == bf && a.terms.keyBits != h.terms.keyBits || a.compression&^h.compression != 0 ||
+			a.terms.keyTTL <= 0 || a.terms.keyTTL > h.terms.keyTTL) {
 			t.Errorf("%+v is taken for %+v", a, h)
 		}
 	})

@@ -2,6 +2,8 @@ package tunnel
 
 import (
 	"errors"
+	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"testing"
@@ -143,7 +145,7 @@ func TestDeviceFails(t *testing.T) {
 			err    error
 		}{
 			{"gone", 1, os.ErrClosed},
-			{"broken", maxReadErrors, errTest},
+			{"broken", maxReadErrors, &fs.PathError{Op: "read", Path: "/dev/net/tun", Err: errTest}},
 		} {
 			sim(t, side+" "+test.name, func(t *testing.T) {
 				c := testConfig(t)
@@ -166,22 +168,66 @@ func TestDeviceFails(t *testing.T) {
 	}
 }
 
-// TestBadReads sees that errors of the device which stop again are only counted.
+// TestBadReads sees that errors of the device which stop again are only counted, and
+// so are packets that the library cannot cut, however many there are.
 func TestBadReads(t *testing.T) {
-	sim(t, "one less than too many, twice", func(t *testing.T) {
-		c := testConfig(t)
-		server, client, _ := simPair(t, c, c)
-		for range 2 {
-			for range maxReadErrors - 1 {
-				client.device.broken <- errTest
+	for _, test := range []struct {
+		name string
+		n    int
+		err  error
+	}{
+		{"one less than too many", maxReadErrors - 1, &fs.PathError{Err: errTest}},
+		{"bad packets", 2 * maxReadErrors, errTest},
+		{"packets that are longer than a buffer", 2 * maxReadErrors, errLong},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			c := testConfig(t)
+			server, client, _ := simPair(t, c, c)
+			for range 2 {
+				for range test.n {
+					client.device.broken <- test.err
+				}
+				synctest.Wait()
+				passes(t, server, client)
 			}
-			synctest.Wait()
-			passes(t, server, client)
+			if n := client.Stats().DropsOut["device_read"]; n != 2*uint64(test.n) {
+				t.Errorf("%d reads failed", n)
+			}
+			conserved(t, client)
+			client.log.says(t, 1, "bad packet from the interface")
+		})
+	}
+}
+
+// greedyDevice gives packets with every error.
+type greedyDevice struct{ *fakeDevice }
+
+func (d greedyDevice) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	n, err := d.fakeDevice.Read(bufs, sizes, offset)
+	if err == errTest {
+		n, sizes[0] = 1, copy(bufs[0][offset:], udp(100, 1))
+	}
+	return n, err
+}
+
+// TestGoodWithBad has a device that reports an error beside good packets, as that of
+// a stream cut into more packets than there is room for.
+func TestGoodWithBad(t *testing.T) {
+	sim(t, "", func(t *testing.T) {
+		c, r := testConfig(t), newRoad()
+		r.become(roadRefused)
+		c.Servers = []Dial{r.dial}
+		device := greedyDevice{newFakeDevice()}
+		c.Device, c.Log = device, slog.New(slog.DiscardHandler)
+		tunnel, stop := run(t, c)
+		for range 2 * maxReadErrors {
+			device.broken <- errTest
 		}
-		if n := client.Stats().DropsOut["device_read"]; n != 2*(maxReadErrors-1) {
-			t.Errorf("%d reads failed", n)
+		synctest.Wait()
+		if s := tunnel.Stats(); s.DropsOut["device_read"] != 2*maxReadErrors || s.DropsOut["no_link"] != 2*maxReadErrors {
+			t.Errorf("dropped %v", s.DropsOut)
 		}
-		conserved(t, client)
+		stop()
 	})
 }
 
@@ -259,4 +305,34 @@ func TestLost(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestEndStopsReceiver ends a session while frames wait that have been read: they
+// are not for the host any more.
+func TestEndStopsReceiver(t *testing.T) {
+	sim(t, "", func(t *testing.T) {
+		c := testConfig(t)
+		server, r := simServer(t, c)
+		p := puppetCaller(t, r.caller(t), c).confirmed(server)
+		room := cap(server.device.out)
+		for range room + 1000 {
+			p.send(frameBatch, stored(udp(40, 1))...)
+		}
+		synctest.Wait() // the device is full
+		server.link.Load().end(errTest)
+		synctest.Wait()
+		got := 0
+		for down := false; !down; {
+			select {
+			case <-server.device.out:
+				got++
+			default:
+				synctest.Wait()
+				down = len(server.device.out) == 0
+			}
+		}
+		if got < room || got > room+1 {
+			t.Errorf("%d packets, the device had room for %d", got, room)
+		}
+	})
 }

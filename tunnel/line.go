@@ -129,9 +129,10 @@ func (p *pacer) write(ctx context.Context, b []byte) error {
 		if n, err := p.port.Waiting(); err == nil {
 			wait = max(wait, p.time(n))
 		}
-		if wait -= lineBacklog; wait <= 0 || !pause(ctx, wait) {
+		if wait -= lineBacklog; wait <= 0 || ctx.Err() != nil {
 			return nil
 		}
+		pause(ctx, wait)
 	}
 }
 

@@ -388,7 +388,7 @@ func (d *lineDriver) called(ctx context.Context, f1 []byte) {
 	d.asked, d.answer, d.pending = bytes.Clone(f1), d.framed(lineF2, f2), nil
 	if a.reason == reasonNone {
 		d.pending, err = d.session(ctx, greeting{
-			answer: a, peer: h.terms, inner: h.inner, keys: keys, keyID: call.Key.ID(), caller: h.client,
+			answer: a, peer: h.terms, inner: h.inner, keys: keys, keyID: call.Key.ID(), caller: h.client, call: d.calls.Add(1),
 		})
 	}
 	if err != nil {

@@ -6,14 +6,21 @@ import (
 	"sync"
 )
 
-// lobby bounds the callers whose handshake is not finished. When it is full, the
-// oldest caller of the busiest network gives way, so that one network cannot keep
-// the others out. Those whose first flight opened give way last, and do not count
-// for their network: but it may be a recorded one, so they stay in the lobby until
-// they have confirmed the session's keys.
+// lobby bounds the callers whose handshake is not finished. It has two rooms: one
+// for strangers, one for callers whose first flight opened. Such a flight may be a recorded one, so its caller stays until it has confirmed
+// the session's keys. Neither kind takes the places of the other: strangers
+// without number do not push out those who are about to confirm, and recorded
+// flights do not keep newcomers from showing theirs.
 type lobby struct {
+	mu        sync.Mutex
+	strangers room
+	known     room
+}
+
+// room is some places. When they are taken the oldest caller of the busiest
+// network gives way, so that one network cannot keep the others out.
+type room struct {
 	size   int
-	mu     sync.Mutex
 	places []*place // in order of arrival
 	crowd  map[netip.Prefix]int
 }
@@ -22,25 +29,23 @@ type lobby struct {
 type place struct {
 	network netip.Prefix
 	evict   func()
-	known   bool // the first flight opened
 }
 
-func newLobby(size int) *lobby {
-	return &lobby{size: size, crowd: make(map[netip.Prefix]int)}
+// newLobby returns a lobby with so many places for each kind of callers.
+func newLobby(strangers, known int) *lobby {
+	return &lobby{strangers: newRoom(strangers), known: newRoom(known)}
 }
 
-// enter adds a caller. evict is called when it has to give way.
+func newRoom(size int) room {
+	return room{size: size, crowd: make(map[netip.Prefix]int)}
+}
+
+// enter adds a stranger. evict is called when it has to give way.
 func (l *lobby) enter(from netip.AddrPort, evict func()) *place {
 	p := &place{network: networkOf(from.Addr()), evict: evict}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.places = append(l.places, p)
-	l.crowd[p.network]++
-	if len(l.places) > l.size {
-		old := l.oldest()
-		l.remove(old)
-		old.evict()
-	}
+	l.strangers.add(p)
 	return p
 }
 
@@ -48,9 +53,8 @@ func (l *lobby) enter(from netip.AddrPort, evict func()) *place {
 func (l *lobby) know(p *place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if slices.Contains(l.places, p) {
-		l.uncount(p)
-		p.known = true
+	if l.strangers.remove(p) {
+		l.known.add(p)
 	}
 }
 
@@ -58,39 +62,43 @@ func (l *lobby) know(p *place) {
 func (l *lobby) leave(p *place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.remove(p)
+	l.strangers.remove(p)
+	l.known.remove(p)
 }
 
-// oldest returns who has to give way to the newcomer.
-func (l *lobby) oldest() *place {
-	var first *place
-	for _, p := range l.places[:len(l.places)-1] {
-		if !p.known && (first == nil || l.crowd[p.network] > l.crowd[first.network]) {
+func (r *room) add(p *place) {
+	r.places = append(r.places, p)
+	r.crowd[p.network]++
+	if len(r.places) > r.size {
+		old := r.oldest()
+		r.remove(old)
+		old.evict()
+	}
+}
+
+// oldest returns who has to give way. It is never the newcomer, in front of whom
+// somebody stands in a network as busy as his.
+func (r *room) oldest() *place {
+	first := r.places[0]
+	for _, p := range r.places {
+		if r.crowd[p.network] > r.crowd[first.network] {
 			first = p
 		}
-	}
-	if first == nil {
-		return l.places[0]
 	}
 	return first
 }
 
-func (l *lobby) remove(p *place) {
-	i := slices.Index(l.places, p)
+// remove reports whether p was there.
+func (r *room) remove(p *place) bool {
+	i := slices.Index(r.places, p)
 	if i < 0 {
-		return
+		return false
 	}
-	l.places = slices.Delete(l.places, i, i+1)
-	l.uncount(p)
-}
-
-func (l *lobby) uncount(p *place) {
-	if p.known {
-		return
+	r.places = slices.Delete(r.places, i, i+1)
+	if r.crowd[p.network]--; r.crowd[p.network] == 0 {
+		delete(r.crowd, p.network)
 	}
-	if l.crowd[p.network]--; l.crowd[p.network] == 0 {
-		delete(l.crowd, p.network)
-	}
+	return true
 }
 
 // networkOf returns the network that a caller is counted with: /24 for IPv4, /56
@@ -100,9 +108,6 @@ func networkOf(a netip.Addr) netip.Prefix {
 	if a.Is6() {
 		bits = 56
 	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{} // no address: all such callers are one network
-	}
+	p, _ := a.Prefix(bits) // no address: all such callers are one network
 	return p
 }

@@ -14,30 +14,34 @@ import (
 // TestLobby lets callers enter, named by their address, and sees who gives way.
 func TestLobby(t *testing.T) {
 	for _, test := range []struct {
-		name   string
-		size   int
-		come   []string // a - in front: leaves, a + in front: is known
-		gone   []string
-		remain int
+		name string
+		size int      // of each room
+		come []string // a - in front: leaves, a + in front: is known
+		gone []string
 	}{
-		{"room for all", 3, []string{"10.0.0.1", "10.0.0.2", "10.0.1.1"}, nil, 3},
-		{"oldest of one network", 2, []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}, []string{"10.0.0.1"}, 2},
-		{"busiest network", 3, []string{"10.9.9.9", "10.0.0.1", "10.0.0.2", "10.8.8.8"}, []string{"10.0.0.1"}, 3},
-		{"newcomer makes his own busiest", 3, []string{"10.9.9.9", "10.0.0.1", "10.0.0.2", "10.0.0.3"}, []string{"10.0.0.1"}, 3},
-		{"first of equals", 2, []string{"10.0.0.1", "10.0.1.1", "10.0.2.1"}, []string{"10.0.0.1"}, 2},
-		{"again and again", 2, []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}, []string{"10.0.0.1", "10.0.0.2"}, 2},
-		{"who left is not counted", 2, []string{"10.0.0.1", "-10.0.0.1", "10.0.0.2", "10.0.0.3"}, nil, 2},
-		{"leave twice", 2, []string{"10.0.0.1", "10.0.0.2", "-10.0.0.1", "-10.0.0.1", "10.0.0.3"}, nil, 2},
-		{"leave after giving way", 1, []string{"10.0.0.1", "10.0.0.2", "-10.0.0.1", "10.0.0.3"}, []string{"10.0.0.1", "10.0.0.2"}, 1},
-		{"IPv6 customer", 3, []string{"2001:db8:9::1", "2001:db8:0:1::1", "2001:db8:0:ff::2", "2001:db8:8::1"}, []string{"2001:db8:0:1::1"}, 3},
-		{"mixed", 3, []string{"2001:db8::1", "10.0.0.1", "10.0.0.2", "2001:db8:1::1"}, []string{"10.0.0.1"}, 3},
-		{"known callers stay", 2, []string{"10.0.0.1", "+10.0.0.1", "10.0.1.1", "10.0.2.1"}, []string{"10.0.1.1"}, 2},
-		{"known callers do not make a crowd", 3, []string{"10.0.0.1", "+10.0.0.1", "10.0.0.2", "+10.0.0.2", "10.0.0.3", "10.0.1.1"}, []string{"10.0.0.3"}, 3},
-		{"known ones give way last", 2, []string{"10.0.0.1", "+10.0.0.1", "10.0.1.1", "+10.0.1.1", "10.0.2.1", "10.0.3.1"}, []string{"10.0.0.1", "10.0.2.1"}, 2},
-		{"known twice, and after giving way", 1, []string{"10.0.0.1", "10.0.0.2", "+10.0.0.1", "+10.0.0.2", "+10.0.0.2"}, []string{"10.0.0.1"}, 1},
+		{"room for all", 3, []string{"10.0.0.1", "10.0.0.2", "10.0.1.1"}, nil},
+		{"oldest of one network", 2, []string{"10.0.0.1", "10.0.0.2", "10.0.0.3"}, []string{"10.0.0.1"}},
+		{"busiest network", 3, []string{"10.9.9.9", "10.0.0.1", "10.0.0.2", "10.8.8.8"}, []string{"10.0.0.1"}},
+		{"newcomer makes his own busiest", 3, []string{"10.9.9.9", "10.0.0.1", "10.0.0.2", "10.0.0.3"}, []string{"10.0.0.1"}},
+		{"first of equals", 2, []string{"10.0.0.1", "10.0.1.1", "10.0.2.1"}, []string{"10.0.0.1"}},
+		{"again and again", 2, []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}, []string{"10.0.0.1", "10.0.0.2"}},
+		{"who left is not counted", 2, []string{"10.0.0.1", "-10.0.0.1", "10.0.0.2", "10.0.0.3"}, nil},
+		{"leave twice", 2, []string{"10.0.0.1", "10.0.0.2", "-10.0.0.1", "-10.0.0.1", "10.0.0.3"}, nil},
+		{"leave after giving way", 1, []string{"10.0.0.1", "10.0.0.2", "-10.0.0.1", "10.0.0.3"}, []string{"10.0.0.1", "10.0.0.2"}},
+		{"IPv6 customer", 3, []string{"2001:db8:9::1", "2001:db8:0:1::1", "2001:db8:0:ff::2", "2001:db8:8::1"}, []string{"2001:db8:0:1::1"}},
+		{"mixed", 3, []string{"2001:db8::1", "10.0.0.1", "10.0.0.2", "2001:db8:1::1"}, []string{"10.0.0.1"}},
+		{"strangers do not push out known callers", 1, []string{"10.0.0.1", "+10.0.0.1", "10.0.0.2", "10.0.0.3"}, []string{"10.0.0.2"}},
+		{"known callers do not push out strangers", 2,
+			[]string{"10.9.9.9", "10.0.0.1", "+10.0.0.1", "10.0.0.2", "+10.0.0.2", "10.0.0.3", "+10.0.0.3"}, []string{"10.0.0.1"}},
+		{"known callers do not make a crowd of strangers", 2,
+			[]string{"10.0.0.1", "+10.0.0.1", "10.0.0.2", "+10.0.0.2", "10.0.1.1", "10.0.0.3", "10.0.2.1"}, []string{"10.0.1.1"}},
+		{"known callers of the busiest network give way", 3,
+			[]string{"10.9.9.9", "+10.9.9.9", "10.0.0.1", "+10.0.0.1", "10.0.0.2", "+10.0.0.2", "10.0.0.3", "+10.0.0.3"}, []string{"10.0.0.1"}},
+		{"who is known and left is not counted", 1, []string{"10.0.0.1", "+10.0.0.1", "-10.0.0.1", "10.0.0.2", "+10.0.0.2"}, nil},
+		{"known twice, and after giving way", 1, []string{"10.0.0.1", "10.0.0.2", "+10.0.0.1", "+10.0.0.2", "+10.0.0.2"}, []string{"10.0.0.1"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			l := newLobby(test.size)
+			l := newLobby(test.size, test.size)
 			var gone []string
 			places := make(map[string]*place)
 			for _, who := range test.come {
@@ -52,14 +56,20 @@ func TestLobby(t *testing.T) {
 				from := netip.AddrPortFrom(netip.MustParseAddr(who), 1)
 				places[who] = l.enter(from, func() { gone = append(gone, who) })
 			}
-			if !slices.Equal(gone, test.gone) || len(l.places) != test.remain {
-				t.Errorf("%v gave way, want %v; %d remain, want %d", gone, test.gone, len(l.places), test.remain)
+			if !slices.Equal(gone, test.gone) {
+				t.Errorf("%v gave way, want %v", gone, test.gone)
 			}
-			for _, p := range places {
+			for who, p := range places {
+				in := slices.Contains(l.strangers.places, p) || slices.Contains(l.known.places, p)
+				if out := slices.Contains(gone, who) || slices.Contains(test.come, "-"+who); in == out {
+					t.Errorf("%s is in the lobby: %v", who, in)
+				}
 				l.leave(p)
 			}
-			if len(l.places) != 0 || len(l.crowd) != 0 {
-				t.Errorf("%d places and %d networks are left", len(l.places), len(l.crowd))
+			for _, r := range []room{l.strangers, l.known} {
+				if len(r.places) != 0 || len(r.crowd) != 0 {
+					t.Errorf("%d places and %d networks are left", len(r.places), len(r.crowd))
+				}
 			}
 		})
 	}

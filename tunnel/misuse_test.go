@@ -3,10 +3,13 @@ package tunnel
 import (
 	"bytes"
 	"crypto/rand"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/klauspost/compress/s2"
 
 	"vpnd/compress"
 	"vpnd/crypto"
@@ -33,6 +36,9 @@ var offences = []offence{
 	{"batch, empty", func(p *puppet) { p.send(frameBatch) }, "empty batch", false},
 	{"batch, unknown method", func(p *puppet) { p.send(frameBatch, 0x40, 1, 2, 3) }, "batch: block is corrupt", false},
 	{"batch, spare bit", func(p *puppet) { p.send(frameBatch, append([]byte{1}, udp(40, 1)...)...) }, "batch: block is corrupt: header 01", false},
+	{"batch, s2 of one byte too much", func(p *puppet) {
+		p.send(frameBatch, append([]byte{0x10}, s2.Encode(nil, make([]byte, compress.MaxBlock+1))...)...)
+	}, "batch: expand s2: block is too large", false},
 	{"batch, damaged s2", func(p *puppet) { p.send(frameBatch, 0x10, 200, 1, 2) }, "batch: expand s2", false},
 	{"batch, damaged deflate", func(p *puppet) { p.send(frameBatch, 0x2c, 7, 7, 7) }, "batch: expand deflate", false},
 	{"batch, damaged zstd", func(p *puppet) { p.send(frameBatch, 0x30, 7, 7, 7) }, "batch: expand zstd", false},
@@ -45,6 +51,14 @@ var offences = []offence{
 	{"ratchet, long", func(p *puppet) { p.send(frameRatchet, 0, 0) }, "frame of type 5 with 2 bytes", false},
 	{"ratchet to 2", func(p *puppet) { p.send(frameRatchet, 2) }, "ratchet to 2", false},
 	{"generation without a rekey", func(p *puppet) { p.send(frameRatchet, nextGeneration) }, "new generation without a rekey", false},
+	{"ratchets without end", func(p *puppet) {
+		for range maxEarly + 1 {
+			p.send(frameRatchet, nextEpoch)
+			if err := p.sealer.Ratchet(); err != nil {
+				p.t.Fatal(err)
+			}
+		}
+	}, "keys changed too often", false},
 	{"old keys after a ratchet", func(p *puppet) {
 		p.send(frameRatchet, nextEpoch)
 		p.send(framePing, stamped(0)...)
@@ -68,12 +82,27 @@ var offences = []offence{
 		p.send(frameBatch, stored(udp(40, 1))...)
 	}, "frame: not authentic", false},
 	{"no length", func(p *puppet) { p.sendRaw([]byte{0, 0}) }, "frame length out of bounds: 0", false},
-	{"reflected", reflect, "frame: not authentic", false},
+	{"reflected", sendBack, "frame: not authentic", false},
 }
 
 // serverOffences are those of a client.
 var serverOffences = []offence{
 	{"rekey 1, not a point", func(p *puppet) { p.send(frameRekey1, make([]byte, crypto.RekeySize)...) }, "rekey: not authentic", false},
+	{"rekey 1 of the rekey before", func(p *puppet) {
+		rekey, m1, err := p.keys.Rekey(rand.Reader)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.send(frameRekey1, m1...)
+		next, err := rekey.Finish(p.expect(frameRekey2))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.send(frameRatchet, nextGeneration)
+		p.renew(next)
+		p.send(frameConfirm)
+		p.send(frameRekey1, m1...)
+	}, "rekey: not authentic", true},
 	{"rekey 1 twice", func(p *puppet) {
 		p.rekey(rand.Reader)
 		_, m1, _ := p.keys.Rekey(rand.Reader)
@@ -121,6 +150,18 @@ var clientOffences = []offence{
 			p.t.Fatal(err)
 		}
 		p.send(frameRekey2, flipped(m2, 300)...)
+	}, "rekey: not authentic", false},
+	{"rekey 2 of the rekey before", func(p *puppet) {
+		m2, next, err := p.keys.AnswerRekey(rand.Reader, p.expect(frameRekey1))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.send(frameRekey2, m2...)
+		p.send(frameRatchet, nextGeneration)
+		p.expect(frameRatchet)
+		p.renew(next)
+		p.expect(frameRekey1)
+		p.send(frameRekey2, m2...)
 	}, "rekey: not authentic", false},
 	{"generation twice", func(p *puppet) {
 		m2, next, err := p.keys.AnswerRekey(rand.Reader, p.expect(frameRekey1))
@@ -178,8 +219,8 @@ func TestOffences(t *testing.T) {
 	}
 }
 
-// reflect sends the peer's first frame back to it.
-func reflect(p *puppet) {
+// sendBack sends the peer's first frame back to it.
+func sendBack(p *puppet) {
 	header, body, err := p.frames.Next()
 	if err != nil {
 		p.t.Fatal(err)
@@ -196,6 +237,9 @@ func reflect(p *puppet) {
 func TestInnerPackets(t *testing.T) {
 	whole := udp(60, 1)
 	short := udp(60, 1)[:59]
+	longest := udp(compress.MaxBlock, 1)
+	tooLong := udp(compress.MaxBlock, 1)
+	tooLong[3]++
 	for _, test := range []struct {
 		name            string
 		block           [][]byte
@@ -209,6 +253,12 @@ func TestInnerPackets(t *testing.T) {
 		{"garbage between", [][]byte{whole, {0}, whole}, 1, 1},
 		{"cut off", [][]byte{whole, whole, short}, 2, 1},
 		{"length 0", [][]byte{{0x45, 19: 0}}, 0, 1},
+		{"length 1", [][]byte{{0x45, 3: 1, 19: 0}}, 0, 1},
+		{"length 65535", [][]byte{{0x45, 2: 255, 3: 255, 59: 0}}, 0, 1},
+		{"one byte", [][]byte{{0x45}}, 0, 1},
+		{"as long as a batch", [][]byte{longest}, 1, 0},
+		{"one byte longer than a batch", [][]byte{tooLong}, 0, 1},
+		{"nothing but headers", slices.Repeat([][]byte{udp(20, 0)}, compress.MaxBlock/20), compress.MaxBlock / 20, 0},
 	} {
 		sim(t, test.name, func(t *testing.T) {
 			e, p := silences["server"](t, testConfig(t))

@@ -128,14 +128,24 @@ func TestPacketLen(t *testing.T) {
 	}
 }
 
+// FuzzPacketLen compares with what RFC 791 and RFC 8200 say, the long way.
 func FuzzPacketLen(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(ipv4(17, 0, make([]byte, 10)))
 	f.Add(ipv4(17, 40, nil))
 	f.Add(ipv6(17, make([]byte, 10)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if n, ok := packetLen(b); ok && (n < ipv4Header || n > len(b)) {
-			t.Errorf("length %d of %d bytes", n, len(b))
+		want := -1
+		switch {
+		case len(b) >= 20 && b[0] >= 0x45 && b[0] <= 0x4f:
+			if n := int(b[2])<<8 + int(b[3]); n >= int(b[0]-0x40)*4 {
+				want = n
+			}
+		case len(b) >= 40 && b[0] >= 0x60 && b[0] <= 0x6f:
+			want = 40 + int(b[4])<<8 + int(b[5])
+		}
+		if n, ok := packetLen(b); ok != (want > 0 && want <= len(b)) || ok && n != want {
+			t.Errorf("length %d, %v of %x, want %d", n, ok, b, want)
 		}
 	})
 }

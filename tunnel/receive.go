@@ -19,26 +19,36 @@ type receiver struct {
 	delay    delay
 	resets   uint32    // RESET frames sent
 	unproven bool      // the peer's new generation has not sent its CONFIRM
+	early    int       // changes of keys that were not due
 	changes  uint8     // of the generation
 	place    linePlace // on a line: of the last frame
 }
 
 func (r *receiver) init(s *session, opener *crypto.Opener, common compress.Set) {
 	r.session, r.opener = s, opener
-	r.frames = frame.NewReader(s.conn, frame.MaxText)
+	r.unproven = !s.client && s.line == nil // any frame proves the keys on a line
+	most := frame.MaxText
+	if r.unproven {
+		most = 1 // a CONFIRM: the length of a frame costs memory before its tag is checked
+	}
+	r.frames = frame.NewReader(s.conn, most)
 	r.decoder = compress.NewDecoder(common)
 	r.delay = delay{limit: s.t.config.MaxDelay}
-	r.unproven = !s.client && s.line == nil // any frame proves the keys on a line
 }
+
+// maxEarly is how often a peer may change its keys before it has to: a new epoch
+// costs us as much time as some hundred packets.
+const maxEarly = 64
 
 // run takes frames until the session ends.
 func (r *receiver) run() error {
 	defer r.decoder.Release()
-	for {
+	for r.ctx.Err() == nil { // frames may be waiting that came before the end
 		if err := r.next(); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // next takes one frame. What it does not accept ends the session.
@@ -77,7 +87,8 @@ func (r *receiver) frame(kind uint8, payload []byte) error {
 		r.post(message{kind: framePong, payload: append([]byte(nil), payload...)})
 		return nil
 	case framePong:
-		return r.pong(payload)
+		r.pong(payload)
+		return nil
 	case frameTime:
 		return r.delay.stamp(time.Duration(binary.BigEndian.Uint64(payload)), r.t.config.Now())
 	case frameRatchet:
@@ -144,18 +155,23 @@ func (r *receiver) batch(payload []byte) error {
 	return nil
 }
 
-func (r *receiver) pong(payload []byte) error {
+func (r *receiver) pong(payload []byte) {
 	// A stamp that is not ours does no harm but to this figure.
 	if rtt := int64(r.t.config.Now()) - int64(binary.BigEndian.Uint64(payload)); rtt >= 0 {
 		r.rtt.Store(rtt)
 	}
-	return nil
 }
 
 // ratchet moves to the keys that the peer seals with from now on.
 func (r *receiver) ratchet(to byte) error {
 	switch to {
 	case nextEpoch:
+		if !r.opener.Due() {
+			r.early++
+		}
+		if r.early > maxEarly {
+			return protocolError("keys changed too often")
+		}
 		if err := r.opener.Ratchet(); err != nil {
 			return protocolError("ratchet: %w", err)
 		}
@@ -177,5 +193,6 @@ func (r *receiver) confirm() error {
 		return protocolError("confirmation of keys that are in use")
 	}
 	r.unproven = false
+	r.frames.Allow(frame.MaxText)
 	return r.keys.confirmed()
 }

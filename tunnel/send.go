@@ -26,10 +26,15 @@ type sender struct {
 	out     []byte // sealed frames
 	start   int    // of the frame under construction in out
 	packets int    // in out
+	batched []mark // batches in out
 	timed   time.Duration
 	last    atomic.Int64 // clock at the last batch, ns
 	broken  bool         // a write failed: what the peer got may end in mid-frame
 }
+
+// mark is where a batch ends in sender.out, and how many packets there are up to
+// there.
+type mark struct{ end, packets int }
 
 func (w *sender) init(s *session, wire wire, sealer *crypto.Sealer, common compress.Set) {
 	w.session, w.wire, w.sealer, w.common = s, wire, sealer, common
@@ -95,6 +100,7 @@ func (w *sender) batches() error {
 		w.out = w.encoder.Append(w.out, w.block)
 		w.t.count.plainOut.Add(uint64(len(w.block)))
 		w.t.count.packedOut.Add(uint64(len(w.out) - before))
+		w.batched = append(w.batched, mark{len(w.out) + crypto.TagSize, w.packets})
 		if err := w.finish(); err != nil {
 			return err
 		}
@@ -231,23 +237,29 @@ func (w *sender) seal() (err error) {
 	return err
 }
 
-// flush writes the frames that were made.
+// flush writes the frames that were made. A batch that the connection took whole
+// before it broke may arrive, so it counts as sent.
 func (w *sender) flush() error {
 	if len(w.out) == 0 {
 		return nil
 	}
-	_, err := w.conn.Write(w.out)
+	n, err := w.conn.Write(w.out)
+	sent := 0
+	for _, m := range w.batched {
+		if m.end <= n {
+			sent = m.packets
+		}
+	}
 	c := &w.t.count
+	c.wireOut.Add(uint64(sent))
+	c.wireBytesOut.Add(uint64(n))
+	w.bytesOut.Add(uint64(n))
+	c.dropOut(outLinkLost, w.packets-sent)
 	if err != nil {
 		w.broken = true
-		c.dropOut(outLinkLost, w.packets)
 		err = lineError(err)
-	} else {
-		c.wireOut.Add(uint64(w.packets))
-		c.wireBytesOut.Add(uint64(len(w.out)))
-		w.bytesOut.Add(uint64(len(w.out)))
 	}
-	w.out, w.packets = w.out[:0], 0
+	w.out, w.batched, w.packets = w.out[:0], w.batched[:0], 0
 	return err
 }
 

@@ -17,8 +17,16 @@ const (
 	// lobbyTimeout is how long a caller has for the whole handshake, and how long
 	// one that failed is kept without a word.
 	lobbyTimeout = 10 * time.Second
-	// lobbySize is how many callers may be unproven at a time.
-	lobbySize = 256
+	// lobbySize is how many callers may be unproven at a time, and lobbyKnown how
+	// many of them may have shown a good first flight. A round trip later those are
+	// through; strangers are more, and cost less.
+	lobbySize  = 256
+	lobbyKnown = 64
+	// lobbyExit is how many more may be on their way out, or in as the link. The next
+	// one waits until one has closed.
+	lobbyExit = 32
+	// firstWindow is more than kernels let a caller send before anything is read.
+	firstWindow = 256 << 10
 	// acceptPause is the wait after the listener failed, for lack of file
 	// descriptors as a rule.
 	acceptPause = 100 * time.Millisecond
@@ -27,7 +35,7 @@ const (
 // serve takes callers until ctx ends.
 func (t *Tunnel) serve(ctx context.Context) error {
 	door := crypto.NewDoor(t.config.Random, t.config.Keys...)
-	lobby := newLobby(lobbySize)
+	lobby, doorway := newLobby(lobbySize-lobbyKnown, lobbyKnown), make(chan struct{}, lobbySize+lobbyExit)
 	stop := context.AfterFunc(ctx, func() { t.config.Listener.Close() })
 	defer stop()
 	var trouble logLimit
@@ -50,19 +58,19 @@ func (t *Tunnel) serve(ctx context.Context) error {
 			pause(ctx, acceptPause)
 			continue
 		}
-		callers.Go(func() { t.receiveCaller(life, door, lobby, conn) })
+		doorway <- struct{}{}
+		callers.Go(func() {
+			defer func() { <-doorway }()
+			t.receiveCaller(life, door, lobby, conn)
+		})
 	}
 }
 
-// pause waits for d or the end of ctx, and reports whether ctx goes on.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+// pause waits for d or the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
+	case <-time.After(d):
 	}
 }
 
@@ -85,7 +93,6 @@ func (t *Tunnel) receiveCaller(ctx context.Context, door *crypto.Door, lobby *lo
 	limit, cancel := context.WithTimeout(ctx, lobbyTimeout)
 	defer cancel()
 	limit, evict := context.WithCancelCause(limit)
-	defer evict(nil)
 	place := lobby.enter(addrOf(conn), func() { evict(errCrowd) })
 	defer lobby.leave(place)
 	c := caller{t, conn, door, func() { lobby.know(place) }, limit}
@@ -108,20 +115,36 @@ func (c *caller) refuse(why refusal, err error) {
 	c.count.refuse(why)
 	c.limits[why].warn(c.config.Log, c.config.Now(), "caller refused", "peer", c.conn.RemoteAddr(), "cause", err)
 	c.failed(fmt.Errorf("caller %v refused: %w", c.conn.RemoteAddr(), err))
+	ignore(c.conn)
 	<-c.limit.Done()
 	abort(c.conn) // the same end whether or not bytes were left unread
+}
+
+// ignore makes the kernel keep next to nothing of what a caller sends: a little
+// of what is still to come, and nothing of what is there already, which is no more
+// than the first window. It returns when that much was read or the caller's time
+// is over.
+func ignore(conn net.Conn) {
+	if tcp, ok := conn.(interface{ SetReadBuffer(int) error }); ok {
+		tcp.SetReadBuffer(1)
+	}
+	var waste [1 << 10]byte
+	for range firstWindow / len(waste) {
+		if _, err := io.ReadFull(conn, waste[:]); err != nil {
+			return
+		}
+	}
 }
 
 // greet answers a first flight and waits for the proof that the caller has the
 // session's keys.
 func (c *caller) greet(ctx context.Context) (*session, refusal, error) {
+	stop := context.AfterFunc(c.limit, func() { c.conn.SetDeadline(time.Unix(1, 0)) }) // also of a failed caller
 	if c.config.Admit != nil && !c.config.Admit(addrOf(c.conn)) {
 		return nil, refusedAddress, errors.New("not the configured client address")
 	}
-	stop := context.AfterFunc(c.limit, func() { c.conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if c.config.Accepted != nil {
-		if err := c.config.Accepted(c.conn); err != nil {
+	if c.config.Prepare != nil {
+		if err := c.config.Prepare(c.conn); err != nil {
 			return nil, refusedSilent, fmt.Errorf("prepare connection: %w", err)
 		}
 	}
@@ -163,7 +186,7 @@ func (c *caller) answer(call *crypto.Call) (greeting, error) {
 	if err != nil {
 		return greeting{}, err
 	}
-	a := c.choose(h)
+	n, a := c.calls.Add(1), c.choose(h) // counted before the caller can call again
 	f2, keys, err := call.Answer(a.append(nil))
 	if err != nil {
 		return greeting{}, err
@@ -176,14 +199,11 @@ func (c *caller) answer(call *crypto.Call) (greeting, error) {
 	}
 	return greeting{
 		conn: c.conn, wire: stream{}, answer: a, peer: h.terms, inner: h.inner,
-		keys: keys, keyID: call.Key.ID(), caller: h.client,
+		keys: keys, keyID: call.Key.ID(), caller: h.client, call: n,
 	}, nil
 }
 
 func addrOf(conn net.Conn) netip.AddrPort {
-	a, err := netip.ParseAddrPort(conn.RemoteAddr().String())
-	if err != nil {
-		return netip.AddrPort{} // no internet address: only tests have such
-	}
+	a, _ := netip.ParseAddrPort(conn.RemoteAddr().String()) // zero for others: only tests have such
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -129,10 +130,44 @@ func TestAdmit(t *testing.T) {
 	})
 }
 
-func TestAccepted(t *testing.T) {
-	sim(t, "fails", func(t *testing.T) {
+// TestPrepare sees each end prepare its connection, and that of the link again when
+// the tuning changes.
+func TestPrepare(t *testing.T) {
+	sim(t, "both ends", func(t *testing.T) {
+		var prepared [2][]net.Conn
+		configs := [2]Config{testConfig(t), testConfig(t)}
+		for i := range configs {
+			configs[i].Prepare = func(conn net.Conn) error {
+				prepared[i] = append(prepared[i], conn)
+				return nil
+			}
+		}
+		server, client, r := simPair(t, configs[0], configs[1])
+		server.Tune(configs[0].Tuning)
+		client.Tune(configs[1].Tuning)
+		p := r.pipe(0)
+		if !slices.Equal(prepared[0], []net.Conn{p.server, p.server}) || !slices.Equal(prepared[1], []net.Conn{p.client, p.client}) {
+			t.Errorf("prepared %v", prepared)
+		}
+		client.stop(t)
+		client.Tune(configs[1].Tuning)
+		if len(prepared[1]) != 2 {
+			t.Error("prepared without a link")
+		}
+	})
+	sim(t, "fails on a client", func(t *testing.T) {
+		c, r := testConfig(t), newRoad()
+		c.Servers, c.Prepare = []Dial{r.dial}, func(net.Conn) error { return errTest }
+		e := start(t, c)
+		synctest.Wait()
+		if closed, _ := r.pipe(0).client.isClosed(); !closed {
+			t.Error("connection stays open")
+		}
+		e.log.says(t, 1, "prepare connection: made by the test")
+	})
+	sim(t, "fails on a server", func(t *testing.T) {
 		c := testConfig(t)
-		c.Accepted = func(net.Conn) error { return errTest }
+		c.Prepare = func(net.Conn) error { return errTest }
 		e, r := simServer(t, c)
 		conn := r.caller(t)
 		_, f1 := flight(t, c)
@@ -181,6 +216,20 @@ func TestUnconfirmed(t *testing.T) {
 			if len(server.down) > 0 || len(client.down) > 0 {
 				t.Error("the link went down")
 			}
+		})
+	}
+}
+
+// TestUnconfirmedLength announces a long frame in place of CONFIRM: it is refused
+// before memory is taken for it.
+func TestUnconfirmedLength(t *testing.T) {
+	for _, n := range []byte{2, 255} {
+		sim(t, fmt.Sprint(n), func(t *testing.T) {
+			c := testConfig(t)
+			e, r := simServer(t, c)
+			puppetCaller(t, r.caller(t), c).sendRaw([]byte{0, n})
+			synctest.Wait()
+			e.log.says(t, 1, fmt.Sprintf("session keys not confirmed: protocol error: frame length out of bounds: %d", n))
 		})
 	}
 }
@@ -303,14 +352,14 @@ func TestTwoKeys(t *testing.T) {
 	}
 }
 
-// TestCrowd fills the lobby: the oldest stranger gives way, at once, and an
+// TestCrowd fills the lobby with strangers: the oldest gives way, at once, and an
 // honest client from elsewhere is served.
 func TestCrowd(t *testing.T) {
 	sim(t, "one network", func(t *testing.T) {
 		c := testConfig(t)
 		e, r := simServer(t, c)
 		var strangers []*pipeEnd
-		for range lobbySize + 10 {
+		for range lobbySize - lobbyKnown + 10 {
 			strangers = append(strangers, r.caller(t))
 			synctest.Wait()
 		}
@@ -329,6 +378,126 @@ func TestCrowd(t *testing.T) {
 		}
 		if n := strangers[20].peer.written(); n != 0 {
 			t.Errorf("a stranger got %d bytes", n)
+		}
+	})
+}
+
+// TestCrowdOfRecordings fills the lobby with first flights that open, as recorded
+// ones do after a restart of the server, and with strangers behind them. An
+// honest client from elsewhere is served although it is slow at both steps.
+func TestCrowdOfRecordings(t *testing.T) {
+	sim(t, "one network", func(t *testing.T) {
+		c := testConfig(t)
+		e, r := simServer(t, c)
+		flood := func() {
+			for range lobbySize {
+				_, f1 := flight(t, c)
+				r.caller(t).Write(f1)
+				synctest.Wait()
+			}
+			for range lobbySize {
+				r.caller(t)
+				synctest.Wait()
+			}
+		}
+		flood()
+		honest, err := r.dialFrom(t.Context(), netip.MustParseAddr("203.0.113.9"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		flood()
+		p := puppetCaller(t, honest, c)
+		flood()
+		p.confirmed(e).drain()
+	})
+}
+
+// TestLinkHasNoPlace has a link and as many callers with a good first flight as may
+// be: nobody has to go.
+func TestLinkHasNoPlace(t *testing.T) {
+	sim(t, "known callers", func(t *testing.T) {
+		c := testConfig(t)
+		e, r := simServer(t, c)
+		link, err := r.dialFrom(t.Context(), netip.MustParseAddr("203.0.113.9"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		puppetCaller(t, link, c).confirmed(e).drain()
+		for i, crowd := range []uint64{lobbyKnown - 1: 0, lobbyKnown: 1} {
+			puppetCaller(t, r.caller(t), c)
+			synctest.Wait()
+			if n := e.Stats().Refused["crowd"]; n != crowd {
+				t.Fatalf("%d have given way to %d callers, want %d", n, i+1, crowd)
+			}
+		}
+	})
+}
+
+// TestCallersAreBounded has callers that cannot be sent away at once, because a
+// name is being looked up for them. The next ones are not taken before those are
+// gone.
+func TestCallersAreBounded(t *testing.T) {
+	sim(t, "slow to leave", func(t *testing.T) {
+		c := testConfig(t)
+		c.Admit = func(netip.AddrPort) bool { time.Sleep(time.Second); return false }
+		e, r := simServer(t, c)
+		const flood = 2 * lobbySize
+		for range flood {
+			r.caller(t)
+		}
+		synctest.Wait()
+		// One is accepted and waits for a place.
+		if taken := flood - len(r.arrived); taken != lobbySize+lobbyExit+1 {
+			t.Errorf("%d callers are taken, want %d", taken, lobbySize+lobbyExit+1)
+		}
+		time.Sleep(2 * lobbyTimeout)
+		if n := len(r.arrived); n != 0 {
+			t.Errorf("%d callers still wait", n)
+		}
+		synctest.Wait()
+		if n := e.Stats().Refused["address"] + e.Stats().Refused["crowd"]; n != flood {
+			t.Errorf("%d callers refused, want %d", n, flood)
+		}
+	})
+}
+
+// sized is a connection whose receive buffer can be set.
+type sized struct {
+	*pipeEnd
+	size int
+}
+
+func (s *sized) SetReadBuffer(n int) error {
+	s.size = n
+	return nil
+}
+
+// TestIgnored sees that the kernel is not made to keep what a refused caller
+// sends, beyond a first window that is read, and that a link's buffer is left
+// alone.
+func TestIgnored(t *testing.T) {
+	sim(t, "receive buffer", func(t *testing.T) {
+		c := testConfig(t)
+		e, r := simServer(t, c)
+		server := make([]*sized, 2)
+		for i, wrong := range []bool{true, false} {
+			p := newPipe(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1024 + i}, r.Addr())
+			defer p.client.Close()
+			server[i] = &sized{pipeEnd: p.server}
+			r.arrived <- server[i]
+			if wrong {
+				p.client.Write(make([]byte, crypto.F1Size+firstWindow+100))
+			} else {
+				puppetCaller(t, p.client, c).confirmed(e).drain()
+			}
+		}
+		synctest.Wait()
+		if server[0].size != 1 || server[1].size != 0 {
+			t.Errorf("receive buffers are set to %d and %d, want 1 and 0 for unset", server[0].size, server[1].size)
+		}
+		if n := len(server[0].data); n != 100 {
+			t.Errorf("%d bytes are left unread, want 100", n)
 		}
 	})
 }

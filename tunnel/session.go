@@ -73,6 +73,7 @@ type session struct {
 	t         *Tunnel
 	conn      net.Conn
 	client    bool
+	call      uint64 // order of first flights, on a server
 	suite     crypto.Suite
 	peer      terms
 	keyTTL    time.Duration
@@ -111,6 +112,7 @@ type greeting struct {
 	keys   *crypto.Generation
 	keyID  crypto.KeyID
 	caller crypto.ClientID // on a server
+	call   uint64          // order of first flights, on a server
 }
 
 func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*session, error) {
@@ -118,6 +120,7 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 		t:         t,
 		conn:      g.conn,
 		client:    client,
+		call:      g.call,
 		suite:     crypto.Suite{Cipher: g.answer.cipher, KeyBits: g.answer.terms.keyBits},
 		peer:      g.peer,
 		keyTTL:    g.answer.terms.keyTTL,
@@ -176,10 +179,14 @@ func (s *session) compare(g greeting) {
 // connection.
 func (s *session) run() error {
 	var parts sync.WaitGroup
-	parts.Go(func() { s.end(s.sendOut()) })
-	parts.Go(func() { s.end(s.supervise()) })
-	if s.line == nil {
-		parts.Go(func() { s.end(s.receive.run()) })
+	roles := []func() error{s.sendOut, s.supervise}
+	if s.line == nil { // the frames of a line are handed in
+		roles = append(roles, s.receive.run)
+	}
+	for _, role := range roles {
+		if s.ctx.Err() == nil { // attach may have ended it: then nothing is taken from it
+			parts.Go(func() { s.end(role()) })
+		}
 	}
 	<-s.ctx.Done()
 	s.t.detach(s, context.Cause(s.ctx))

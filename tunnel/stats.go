@@ -10,6 +10,9 @@ import (
 //
 //	Inside.PacketsIn   = Wire.PacketsOut + Waiting + the drops on the way out
 //	Wire.PacketsIn     = Inside.PacketsOut + the drops on the way in
+//
+// What was under way when a connection broke counts as sent: neither end alone
+// can know how much of it arrived.
 type Stats struct {
 	State string    `json:"state"` // "up" or "down"
 	Since time.Time `json:"since"` // of that state
@@ -82,6 +85,7 @@ const (
 	inMalformed dropIn = iota // no IP packet, after a right MAC
 	inTooOld                  // held back longer than maxdelay
 	inWrite                   // the device did not take it
+	inLocal                   // would change this host's routes or addresses
 	inCount
 )
 
@@ -98,7 +102,7 @@ const (
 
 var (
 	outNames     = [outCount]string{"no_link", "queue_full", "too_long", "malformed", "link_lost", "device_read"}
-	inNames      = [inCount]string{"malformed", "too_old", "device_write"}
+	inNames      = [inCount]string{"malformed", "too_old", "device_write", "discovery"}
 	refusedNames = [refusedCount]string{"address", "door", "replay", "silent", "terms", "no_confirm", "crowd"}
 )
 

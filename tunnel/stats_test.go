@@ -18,7 +18,7 @@ func TestNames(t *testing.T) {
 		want  string
 	}{
 		{"out", outNames[:], "no_link queue_full too_long malformed link_lost device_read"},
-		{"in", inNames[:], "malformed too_old device_write"},
+		{"in", inNames[:], "malformed too_old device_write discovery"},
 		{"refused", refusedNames[:], "address door replay silent terms no_confirm crowd"},
 	} {
 		if got := strings.Join(test.names, " "); got != test.want {
@@ -48,7 +48,7 @@ func TestCounters(t *testing.T) {
 	if want := map[string]uint64{"no_link": 1, "queue_full": 2, "too_long": 3, "malformed": 4, "link_lost": 5, "device_read": 6}; !maps.Equal(s.DropsOut, want) {
 		t.Errorf("drops out are %v", s.DropsOut)
 	}
-	if want := map[string]uint64{"malformed": 10, "too_old": 20, "device_write": 30}; !maps.Equal(s.DropsIn, want) {
+	if want := map[string]uint64{"malformed": 10, "too_old": 20, "device_write": 30, "discovery": 40}; !maps.Equal(s.DropsIn, want) {
 		t.Errorf("drops in are %v", s.DropsIn)
 	}
 	if want := map[string]uint64{"address": 2, "door": 4, "replay": 6, "silent": 8, "terms": 10, "no_confirm": 12, "crowd": 14}; !maps.Equal(s.Refused, want) {

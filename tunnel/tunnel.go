@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,14 +47,15 @@ type Config struct {
 	Listener net.Listener
 	// Admit reports whether a caller's address may connect; nil admits everybody.
 	Admit func(netip.AddrPort) bool
-	// Accepted prepares an accepted connection; nil does nothing.
-	Accepted func(net.Conn) error
 
 	// Servers makes this end the client. They are tried in order.
 	Servers []Dial
 	// FixedPort says that all dials use one local port, so that there can be one at
 	// a time only.
 	FixedPort bool
+	// Prepare is called with each new connection, and again with that of the link when
+	// the tuning has changed; nil does nothing.
+	Prepare func(net.Conn) error
 	// Client tells this client apart from others with the same key.
 	Client crypto.ClientID
 
@@ -97,12 +100,15 @@ type Tunnel struct {
 	out    *deliverer
 	redial chan struct{}
 	count  counters
+	calls  atomic.Uint64           // first flights that opened
 	limits [refusedCount]logLimit  // one for each cause, so that none hides another
+	bad    logLimit                // of packets from the device
 	link   atomic.Pointer[session] // where packets of the device go; nil: nowhere
 
 	mu     sync.Mutex
 	since  time.Time // of the state
 	reason string    // of no link
+	flaps  flapLimit
 }
 
 // New checks the configuration and returns a tunnel that Run starts.
@@ -143,7 +149,16 @@ func (c *Config) ways() (n int) {
 }
 
 // Tune changes the tuning; links that are up follow at once.
-func (t *Tunnel) Tune(tune Tuning) { t.tuning.Store(&tune) }
+func (t *Tunnel) Tune(tune Tuning) {
+	t.tuning.Store(&tune)
+	s := t.link.Load()
+	if s == nil || t.config.Prepare == nil {
+		return
+	}
+	if err := t.config.Prepare(s.conn); err != nil && !errors.Is(err, net.ErrClosed) {
+		s.log.Warn("connection not changed", "error", err)
+	}
+}
 
 // Redial makes a client drop its link, or its wait, and dial now.
 func (t *Tunnel) Redial() {
@@ -200,8 +215,8 @@ func (t *Tunnel) Stats() Stats {
 // ErrDevice says that the TUN device is gone or broken.
 var ErrDevice = errors.New("tun device failed")
 
-// maxReadErrors is how many reads in a row may fail. One bad packet is not the
-// end of a device; nothing but errors is.
+// maxReadErrors is how many reads in a row the kernel may refuse before the device
+// counts as broken.
 const maxReadErrors = 100
 
 // readDevice gives the host's packets to the link, for the life of the tunnel.
@@ -213,7 +228,7 @@ func (t *Tunnel) readDevice() error {
 		for i, p := range packets {
 			bufs[i] = p.Bytes
 		}
-		k, err := t.config.Device.Read(bufs, sizes, 0)
+		k, err := t.readPackets(bufs, sizes)
 		for i := range k {
 			packets[i].N = sizes[i]
 		}
@@ -222,12 +237,32 @@ func (t *Tunnel) readDevice() error {
 			failed = 0
 			continue
 		}
-		if failed++; errors.Is(err, os.ErrClosed) || failed == maxReadErrors {
+		if failed++; !errors.As(err, new(*fs.PathError)) {
+			failed = 0 // the kernel gave something that the library could not use
+		}
+		if errors.Is(err, os.ErrClosed) || failed == maxReadErrors {
 			return fmt.Errorf("%w: %w", ErrDevice, err)
 		}
+		t.bad.warn(t.config.Log, t.config.Now(), "bad packet from the interface", "error", err)
 		t.count.insideIn.Add(1)
 		t.count.dropOut(outRead, 1)
 	}
+}
+
+// readPackets reads once. The kernel hands over pieces of a stream, which the
+// library cuts into packets; it panics when these are longer than the buffers,
+// because somebody raised the MTU of the interface or of a route.
+func (t *Tunnel) readPackets(bufs [][]byte, sizes []int) (n int, err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case runtime.Error:
+			n, err = 0, fmt.Errorf("packets longer than mtu %d: %w", t.config.MTU, r)
+		default:
+			panic(r)
+		}
+	}()
+	return t.config.Device.Read(bufs, sizes, 0)
 }
 
 // forward puts packets on the link's queue. Those that it takes become nil.
@@ -246,6 +281,7 @@ func (t *Tunnel) forward(packets []*queue.Buffer) {
 		case n > s.maxPacket:
 			t.count.dropOut(outTooLong, 1)
 		default:
+			mendChecksum(p.Packet())
 			if s.clamp > 0 {
 				clampMSS(p.Packet(), s.clamp)
 			}
@@ -266,18 +302,24 @@ func (t *Tunnel) forward(packets []*queue.Buffer) {
 }
 
 // attach makes s the link. The one before, if there is one, is displaced: the
-// new one is used at once, without waiting for the end of the old.
+// new one is used at once, without waiting for the end of the old. But if the one
+// before has called later, s is the one that is displaced: its peer has given it
+// up, and somebody on the way held its CONFIRM back.
 func (t *Tunnel) attach(s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if old := t.link.Load(); old != nil {
+		if old.call > s.call {
+			s.end(errDisplaced)
+			return
+		}
 		t.detachLocked(old, errDisplaced)
 		old.end(errDisplaced)
 	}
 	t.link.Store(s)
 	t.count.links.Add(1)
 	t.since, t.reason = time.Now(), ""
-	s.log.Info("link is up", "cipher", s.suite.Cipher, "server", !s.client)
+	t.flaps.up(s.log, t.config.Now(), "cipher", s.suite.Cipher, "server", !s.client)
 	if t.config.Up != nil {
 		t.config.Up(s.snapshot())
 	}
@@ -295,7 +337,7 @@ func (t *Tunnel) detachLocked(s *session, cause error) {
 		return
 	}
 	t.since, t.reason = time.Now(), cause.Error()
-	s.log.Info("link is down", "cause", cause)
+	t.flaps.down(s.log, t.config.Now(), "cause", cause)
 	if t.config.Down != nil {
 		t.config.Down(s.snapshot(), cause)
 	}

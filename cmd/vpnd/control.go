@@ -31,6 +31,7 @@ type report struct {
 	Remote    []string  `json:"remote"`
 	Outer     string    `json:"outer"` // where the server listens, or what the client dials
 	tunnel.Stats
+	Goroutines int `json:"goroutines"` // how many are at work: as many at equal states
 }
 
 // control is the listening control socket.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -25,16 +29,20 @@ import (
 type daemon struct {
 	conf    atomic.Pointer[conf.Config] // HUP changes it
 	log     *slog.Logger
-	name    string // of the interface
 	set     *netif.Set
 	hooks   *hooks
 	tunnel  *tunnel.Tunnel
 	started time.Time
 }
 
+// garbage is how much may pile up before it is collected, in percent of the memory
+// in use. Packets make none; callers do, and a flood of them must not be felt.
+const garbage = 25
+
 // serve brings the interface up, calls ready, and carries packets until a signal
 // ends it. What fails before ready is the command's error.
 func serve(c *conf.Config, sys system, log *slog.Logger, ready func() error) (err error) {
+	debug.SetGCPercent(garbage)
 	closing := func(what string, f func() error) {
 		if cerr := f(); cerr != nil && err == nil {
 			err = fmt.Errorf("%s: %w", what, cerr)
@@ -50,6 +58,7 @@ func serve(c *conf.Config, sys system, log *slog.Logger, ready func() error) (er
 		return err
 	}
 	defer closing("restore the host", set.Close)
+	defer closing("remove crash file", func() error { return dropCrashes(crashFile(c)) })
 	if c.PidFile != "" {
 		p, err := lockPidfile(c.PidFile)
 		if err != nil {
@@ -59,6 +68,8 @@ func serve(c *conf.Config, sys system, log *slog.Logger, ready func() error) (er
 	}
 	d := &daemon{log: log, set: set, started: time.Now()}
 	d.conf.Store(c)
+	// Before slipup: what is on the host by then must not be left by a signal.
+	signals, release := sys.signals()
 	if err := d.assemble(s); err != nil {
 		return err
 	}
@@ -69,8 +80,6 @@ func serve(c *conf.Config, sys system, log *slog.Logger, ready func() error) (er
 		control.serve(d.status)
 		defer closing("remove control socket", control.close)
 	}
-	// Before ready: whoever waits for that may send a signal at once.
-	signals, release := sys.signals()
 	if err := ready(); err != nil {
 		return errors.Join(err, d.run(signals, release, true))
 	}
@@ -113,20 +122,29 @@ func (d *daemon) assemble(s *secrets) (err error) {
 			err = errors.Join(err, d.set.Close(), dev.Close())
 		}
 	}()
-	d.name = name
 	if err := d.set.Apply(name, wanted(c)); errors.Is(err, netif.ErrPermission) {
 		return err
 	} else if err != nil {
 		return exit(exitUnavailable, err)
 	}
-	d.hooks = newHooks(d.conf.Load, name, d.log)
-	t.Device, t.Up, t.Down = device{dev, d}, d.hooks.linkUp, d.hooks.linkDown
+	d.hooks = newHooks(d.conf.Load, d.set.Device, d.log)
+	t.Device, t.Up, t.Down = device{dev, d}, d.linkUp, d.hooks.linkDown
 	if d.tunnel, err = tunnel.New(t); err != nil {
 		return err
 	}
 	d.log.Info("interface is up", "interface", name, "mtu", c.MTU, "local", c.Local, "remote", c.Remote)
 	d.hooks.interfaceUp()
 	return nil
+}
+
+// linkUp sees to the host's routes and calls the script.
+func (d *daemon) linkUp(l tunnel.Link) {
+	if a, err := netip.ParseAddrPort(l.Peer); err == nil {
+		if err := d.set.Settle(a.Addr()); err != nil {
+			d.log.Warn("pins not removed", "error", err)
+		}
+	}
+	d.hooks.linkUp(l)
 }
 
 func listen(c *conf.Config) (net.Listener, error) {
@@ -187,20 +205,28 @@ func (d *daemon) tunnelConfig(c *conf.Config, s *secrets) tunnel.Config {
 		}
 		t.Ciphers = append(t.Ciphers, cipher)
 	}
-	o := link.Options{UserTimeout: time.Duration(c.NoAnswer+2) * c.Keepalive}
-	o.SetIPOpts(c.IPOpts)
+	// The present configuration at each call: HUP changes it.
+	t.Prepare = func(conn net.Conn) error { return socketOptions(d.conf.Load()).Apply(conn) }
 	if c.Mode == conf.Server {
-		t.Accepted, t.Admit = o.Accepted, newFilter(c.Client, d.log).admit
+		t.Admit = newFilter(c.Client, d.log).admit
 		return t
 	}
 	t.Client = s.keys[0].ClientID(machineID(), c.Name)
 	t.FixedPort = c.Client.Port != 0
 	local := d.localEnd(c.Client)
 	for _, e := range c.Server {
-		dialer := &link.Dialer{Options: o, Host: e.Host, Port: e.Port, Local: local, Before: d.set.Pin, Log: d.log}
+		dialer := &link.Dialer{Options: socketOptions(c), Host: e.Host, Port: e.Port, Local: local, Before: d.set.Pin, Log: d.log}
 		t.Servers = append(t.Servers, dialer.Dial)
 	}
 	return t
+}
+
+// socketOptions are those of the outer connection. The kernel gives it up a little
+// later than this process would.
+func socketOptions(c *conf.Config) link.Options {
+	o := link.Options{UserTimeout: time.Duration(c.NoAnswer+2) * c.Keepalive}
+	o.SetIPOpts(c.IPOpts)
+	return o
 }
 
 func tuning(c *conf.Config) tunnel.Tuning {
@@ -241,20 +267,24 @@ func machineID() string {
 	return name
 }
 
-// run carries packets until INT or TERM, or at once stops everything when over
-// is set.
+// run carries packets until INT or TERM, or the end of the device, or at once stops
+// everything when over is set.
 func (d *daemon) run(signals <-chan os.Signal, release func(), over bool) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	var keeping sync.WaitGroup
+	keeping.Go(func() { d.keep(ctx, cancel) })
+	defer keeping.Wait()
+	defer cancel(nil)
 	done := make(chan error, 1)
 	go func() { done <- d.tunnel.Run(ctx) }()
 	if over {
-		cancel()
+		cancel(nil)
 	}
 	for {
 		select {
 		case err := <-done:
-			return d.explain(err)
+			d.sumUp()
+			return d.explain(cmp.Or(err, lost(ctx)))
 		case sig := <-signals:
 			d.log.Info("signal", "signal", sig.String())
 			switch sig {
@@ -264,50 +294,50 @@ func (d *daemon) run(signals <-chan os.Signal, release func(), over bool) error 
 				d.tunnel.Redial()
 			default:
 				release() // a second one ends the process at once
-				cancel()
+				cancel(nil)
 			}
 		}
 	}
 }
 
+// keep looks after the interface. When it is gone for good, so is the daemon: what
+// supervises it starts it again, and a person sees why.
+func (d *daemon) keep(ctx context.Context, end context.CancelCauseFunc) {
+	err := d.set.Keep(ctx)
+	switch {
+	case errors.Is(err, netif.ErrUnavailable):
+		end(err)
+	case err != nil:
+		d.log.Warn("what others change on the interface will not be seen", "error", err)
+	}
+}
+
+// lost returns why the device is gone, if that is what ended ctx.
+func lost(ctx context.Context) error {
+	if err := context.Cause(ctx); errors.Is(err, netif.ErrUnavailable) {
+		return err
+	}
+	return nil
+}
+
+// sumUp logs what the tunnel has done: the last counters are to be had nowhere
+// else.
+func (d *daemon) sumUp() {
+	st := d.tunnel.Stats()
+	d.log.Info("stopped", "links", st.Links,
+		"from_host", st.Inside.PacketsIn, "sent", st.Wire.PacketsOut, "dropped_out", nonZero(st.DropsOut),
+		"received", st.Wire.PacketsIn, "to_host", st.Inside.PacketsOut, "dropped_in", nonZero(st.DropsIn))
+}
+
 // explain gives the end of the tunnel its exit code.
 func (d *daemon) explain(err error) error {
 	switch {
-	case !errors.Is(err, tunnel.ErrDevice):
-		return err
-	case errors.Is(err, os.ErrClosed):
-		return exitf(exitUnavailable, "interface %s was deleted: %w", d.name, err)
+	case errors.Is(err, netif.ErrUnavailable), errors.Is(err, tunnel.ErrDevice) && errors.Is(err, os.ErrClosed):
+		return exitf(exitUnavailable, "interface %s was deleted or moved to another network namespace: %w", d.set.Device(), err)
+	case errors.Is(err, tunnel.ErrDevice):
+		return exitf(exitUnavailable, "interface %s: %w", d.set.Device(), err)
 	}
-	return exitf(exitUnavailable, "interface %s: %w", d.name, err)
-}
-
-// filter decides which callers a server talks to.
-type filter struct {
-	end conf.Endpoint
-	log *slog.Logger
-}
-
-func newFilter(e conf.Endpoint, log *slog.Logger) *filter { return &filter{e, log} }
-
-// admit reports whether a caller's address is the configured one. It says no
-// when a name cannot be looked up.
-func (f *filter) admit(from netip.AddrPort) bool {
-	if f.end.Port != 0 && f.end.Port != from.Port() {
-		return false
-	}
-	if f.end.Host == "" {
-		return true
-	}
-	addrs, err := lookup(f.end.Host)
-	if err != nil {
-		f.log.Warn("look up the client", "host", f.end.Host, "error", err)
-	}
-	for _, a := range addrs {
-		if a.Unmap() == from.Addr() {
-			return true
-		}
-	}
-	return false
+	return err
 }
 
 // lookupTimeout bounds the look-up of a name.
@@ -321,12 +351,14 @@ func (d *daemon) status() report {
 		PID:       os.Getpid(),
 		Started:   d.started,
 		Mode:      string(c.Mode),
-		Interface: d.name,
+		Interface: d.set.Device(),
 		MTU:       c.MTU,
 		Local:     texts(c.Local),
 		Remote:    texts(c.Remote),
 		Outer:     endpoint(c),
 		Stats:     d.tunnel.Stats(),
+
+		Goroutines: runtime.NumGoroutine(),
 	}
 }
 

@@ -24,6 +24,7 @@ const (
 func (o *options) runDaemon(sys system) error {
 	second := os.Getenv(readyEnv) != ""
 	os.Unsetenv(readyEnv)
+	closeInherited()
 	if !o.foreground && !second {
 		return detach(sys)
 	}
@@ -32,10 +33,18 @@ func (o *options) runDaemon(sys system) error {
 		return err
 	}
 	if o.foreground {
-		return serve(c, sys, foregroundLog(sys.stderr), func() error { return nil })
+		out := newLogQueue(sys.stderr)
+		defer out.close()
+		return serve(c, sys, foregroundLog(out), func() error {
+			_ = dropCrashes(crashFile(c)) // it is of no use here
+			return nil
+		})
 	}
 	log, syslog := newSyslog(c.Name, sys.stderr)
 	err = serve(c, sys, log, func() error {
+		if err := keepCrashes(crashFile(c), log); err != nil {
+			log.Warn("the reason of a crash would be lost", "error", err)
+		}
 		if !syslog.available() {
 			log.Warn("no system log here (/dev/log): messages of the detached daemon are lost; -n logs to standard error")
 		}

@@ -407,7 +407,7 @@ func TestDeviceDeleted(t *testing.T) {
 		return netlink.LinkDel(l)
 	}))
 	w.client.exits(exitUnavailable)
-	w.client.says(`(?m)^vpnd: interface vpn0 was deleted: `)
+	w.client.says(`(?m)^vpnd: interface vpn0 was deleted `)
 	w.client.leftNothing(host)
 	w.server.says(`msg="link is down".*cause="peer closed the link: shutdown"`)
 	w.client.start()

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -84,51 +83,28 @@ func TestEndToEndDefaultRoute(t *testing.T) {
 	}
 }
 
-// TestEndToEndNoOtherWay refuses a route that would swallow the path to the
-// server when the host has no other.
+// TestEndToEndNoOtherWay starts a client before its host has a network, with a route
+// that covers the server: the client waits, and nothing goes around the tunnel.
 func TestEndToEndNoOtherWay(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.client.write("mode client", "server 203.0.113.5 24741", "local 10.77.0.2", "remote 10.77.0.1", "route 203.0.113.0/24")
-	before := w.client.dump()
-	e := w.client.run("-n", "-f", w.client.config())
-	for _, want := range []string{"203.0.113.0/24", "203.0.113.5", "client.conf:5", "no other way"} {
-		if !strings.Contains(e.stderr, want) {
-			t.Errorf("message lacks %q: %s", want, e.stderr)
-		}
+	w.configure()
+	c := w.client
+	c.also("route 192.0.2.0/25")
+	host := c.dump()
+	outside, via := netip.MustParsePrefix("192.0.2.0/24"), netip.MustParseAddr("198.51.100.2")
+	must(t, c.ns.Do(func() error { return netlink.RouteDel(route(outside.String())) }))
+	w.server.start()
+	c.start()
+	c.says(`msg="no link" cause="pin 192\.0\.2\.1: route 192\.0\.2\.0/25 \(\S+client\.conf:\d+\) would swallow the path to the server 192\.0\.2\.1 and this host has no other way to it"`)
+	if r := c.until("waiting", func(r report) bool { return r.Reason != "" }); !strings.Contains(r.Reason, "no other way") || isUp(r) {
+		t.Errorf("status says %s: %s", r.State, r.Reason)
 	}
-	if e.code != exitUnavailable {
-		t.Errorf("exit code %d", e.code)
-	}
-	if after := w.client.dump(); after != before {
-		t.Errorf("left behind:\n%s", after)
-	}
-}
-
-// TestEndToEndKillAndRestart kills either end at random moments; the next start
-// must not be held up by anything.
-func TestEndToEndKillAndRestart(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	before := []string{w.server.dump(), w.client.dump()}
-	w.configure("pidfile vpnd.pid", "route 10.90.0.0/16")
-	must(t, appendLine(w.client.config(), "route 192.0.2.0/25"))
-	for i := range 20 {
-		w.server.start()
-		w.client.start()
-		time.Sleep(time.Duration(i) * 3 * time.Millisecond) // a moment in the start, another each time
-		w.client.kill()
-		w.server.kill()
-	}
-	w.up()
-	w.client.reaches(serverInner)
-	w.client.stop()
-	w.server.stop()
-	for i, s := range []*site{w.server, w.client} {
-		if after := s.dump(); after != before[i] {
-			t.Errorf("%s: left behind:\nbefore\n%s\nafter\n%s", s.name, before[i], after)
-		}
-	}
+	must(t, c.ns.AddRoute(outside, via))
+	c.until("up", isUp)
+	c.reaches(serverInner)
+	c.stop()
+	c.becomes(host)
 }
 
 // TestEndToEndHooks runs all four hooks and looks at what they are told.

@@ -36,14 +36,14 @@ func TestStatusFields(t *testing.T) {
 			"inside":    "packets_in packets_out bytes_in bytes_out",
 			"wire":      "packets_in packets_out bytes_in bytes_out",
 			"drops_out": "no_link queue_full too_long malformed link_lost device_read",
-			"drops_in":  "malformed too_old device_write",
+			"drops_in":  "malformed too_old device_write discovery",
 			"refused":   "address door replay silent terms no_confirm crowd",
 		} {
 			object, _ := names[field].(map[string]any)
 			checkNames(t, s.name+" "+field, object, want)
 			delete(names, field)
 		}
-		checkNames(t, s.name, names, "instance version pid started mode interface mtu local remote outer state since links waiting compression_out compression_in")
+		checkNames(t, s.name, names, "instance version pid started mode interface mtu local remote outer state since links waiting compression_out compression_in goroutines")
 		s.checkReport(r, began)
 		s.checkText(s.run("--status", "-f", s.config()).stdout)
 	}
@@ -73,6 +73,7 @@ func (s *site) checkReport(r report, began time.Time) {
 	for what, ok := range map[string]bool{
 		"instance":     r.Instance == s.name && r.Mode == s.name && r.Version == version && r.PID == s.PID(),
 		"interface":    r.Interface == "vpn0" && r.MTU == 1500 && len(r.Local) == 2 && len(r.Remote) == 2,
+		"goroutines":   r.Goroutines > 5 && r.Goroutines < 30,
 		"times":        recent(r.Started) && recent(r.Since) && recent(l.Established) && recent(l.LastPacket) && !r.Since.Before(r.Started),
 		"state":        r.State == "up" && r.Links == 1 && r.Reason == "" && r.Waiting == 0,
 		"cipher":       l.Transport == "tcp" && l.Cipher == "blowfish" && len(l.KeyID) == 16,

@@ -16,12 +16,12 @@ import (
 // hooks runs the scripts of the configuration that holds when an event comes.
 type hooks struct {
 	config func() *conf.Config
-	device string
+	device func() string // its name
 	log    *slog.Logger
 	links  *hook.Runner // linkup and linkdown: not waited for
 }
 
-func newHooks(config func() *conf.Config, device string, log *slog.Logger) *hooks {
+func newHooks(config func() *conf.Config, device func() string, log *slog.Logger) *hooks {
 	return &hooks{config: config, device: device, log: log, links: hook.NewRunner(context.Background())}
 }
 
@@ -77,7 +77,7 @@ func endpoint(c *conf.Config) string { return c.Server[0].String() }
 
 func (h *hooks) script(c *conf.Config, path string, e event) hook.Script {
 	host, port, _ := net.SplitHostPort(e.peer)
-	local, remote := first(c.Local), first(c.Remote)
+	local, remote, device := first(c.Local), first(c.Remote), h.device()
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"LANG=C",
@@ -85,7 +85,7 @@ func (h *hooks) script(c *conf.Config, path string, e event) hook.Script {
 		"VPND_INSTANCE=" + c.Name,
 		"VPND_CONFIG=" + c.Path,
 		"VPND_MODE=" + string(c.Mode),
-		"VPND_IFNAME=" + h.device,
+		"VPND_IFNAME=" + device,
 		fmt.Sprintf("VPND_MTU=%d", c.MTU),
 		"VPND_LOCAL=" + local,
 		"VPND_REMOTE=" + remote,
@@ -96,7 +96,7 @@ func (h *hooks) script(c *conf.Config, path string, e event) hook.Script {
 		"VPND_DEVICE=",
 		"VPND_SPEED=0",
 		"VPND_REASON=" + e.reason,
-		"IFNAME=" + h.device,
+		"IFNAME=" + device,
 		"DEVICE=",
 		"SPEED=0",
 		"IPLOCAL=" + local,
@@ -113,7 +113,7 @@ func (h *hooks) script(c *conf.Config, path string, e event) hook.Script {
 	}
 	return hook.Script{
 		Path:    path,
-		Args:    []string{h.device, e.peer, "0", local, remote, c.Name},
+		Args:    []string{device, e.peer, "0", local, remote, c.Name},
 		Env:     env,
 		Timeout: c.HookTimeout,
 		Log:     h.log,

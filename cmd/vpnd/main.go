@@ -17,6 +17,8 @@ func main() {
 		stderr: os.Stderr,
 		signals: func() (<-chan os.Signal, func()) {
 			c := make(chan os.Signal, 8)
+			// Who reads the log may go away. A link does not end for that.
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 			signal.Notify(c, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGINT, syscall.SIGTERM)
 			return c, func() { signal.Reset(syscall.SIGINT, syscall.SIGTERM) }
 		},

@@ -32,7 +32,7 @@ func (d *daemon) reload() {
 	next.Compress, next.SendBuf = c.Compress, c.SendBuf
 	next.LinkUp, next.LinkDown, next.SlipUp, next.SlipDown, next.HookTimeout = c.LinkUp, c.LinkDown, c.SlipUp, c.SlipDown, c.HookTimeout
 	next.Routes, next.AutoRoute = c.Routes, c.AutoRoute
-	if err := d.set.Apply(d.name, wanted(&next)); err != nil {
+	if err := d.set.Apply(d.set.Device(), wanted(&next)); err != nil {
 		d.log.Error("routes not changed", "error", err)
 		next.Routes, next.AutoRoute = old.Routes, old.AutoRoute
 	}

@@ -18,6 +18,9 @@ type stage struct {
 	User int    // 0: root
 	Log  string // socket that /dev/log leads to; "": there is none
 	TUN  string // "closed": /dev/net/tun is for root only; "none": there is none
+	// Mounts leads to a mount namespace that is taken as it is, instead of one with
+	// a /dev of its own.
+	Mounts string
 }
 
 // stageEnv tells the test binary to set a stage and to become the command.
@@ -46,13 +49,7 @@ func enterStage(text string) error {
 	// All that follows concerns one thread: on another one the mounts would be the
 	// host's.
 	runtime.LockOSThread()
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("unshare: %w", err)
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	if err := s.mountDev(); err != nil {
+	if err := s.enterMounts(); err != nil {
 		return err
 	}
 	if s.User != 0 {
@@ -67,6 +64,43 @@ func enterStage(text string) error {
 		}
 	}
 	return unix.Exec(s.Argv[0], s.Argv, os.Environ())
+}
+
+func (s stage) enterMounts() error {
+	if s.Mounts != "" {
+		return joinMounts(s.Mounts)
+	}
+	if err := privateMounts(); err != nil {
+		return err
+	}
+	return s.mountDev()
+}
+
+// privateMounts gives the thread mounts of its own.
+func privateMounts() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("unshare: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	return nil
+}
+
+// joinMounts gives the thread the mounts of a namespace.
+func joinMounts(path string) error {
+	ns, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if err := unix.Unshare(unix.CLONE_FS); err != nil { // a thread that shares its root cannot join
+		return fmt.Errorf("unshare: %w", err)
+	}
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("join mounts: %w", err)
+	}
+	return nil
 }
 
 func (s stage) mountDev() error {

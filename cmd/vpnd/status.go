@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -9,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
 )
 
 // maxReport bounds what is read from a control socket.
@@ -20,20 +24,16 @@ func (o *options) runStatus(sys system) error {
 	if err != nil {
 		return err
 	}
-	text, err := ask(c.Control)
+	answer, err := ask(c.Control)
 	if err != nil {
 		return exitf(exitUnknown, "no answer from %s: is vpnd running? (%w)", c.Name, err)
 	}
-	var r report
-	if err := json.Unmarshal(text, &r); err != nil {
+	text, up, err := show(answer, o.json, time.Now())
+	if err != nil {
 		return exitf(exitUnknown, "answer from %s: %w", c.Control, err)
 	}
-	if o.json {
-		_, err = sys.stdout.Write(text)
-	} else {
-		_, err = io.WriteString(sys.stdout, r.text(time.Now()))
-	}
-	if err == nil && r.State != "up" {
+	_, err = io.WriteString(sys.stdout, text)
+	if err == nil && !up {
 		return &exitError{code: exitDown}
 	}
 	return err
@@ -49,13 +49,47 @@ func ask(socket string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(conn, maxReport))
 }
 
+// show returns an answer as it is printed, and whether the link is up. Whoever
+// made the socket, nothing but printable characters reaches the terminal.
+func show(answer []byte, asJSON bool, now time.Time) (text string, up bool, err error) {
+	var r report
+	if json.Unmarshal(answer, &r) != nil {
+		return "", false, errors.New("not the report of a vpnd") // what it is may be anything
+	}
+	text = r.text(now)
+	if asJSON {
+		var b bytes.Buffer
+		if err := json.Compact(&b, answer); err != nil {
+			return "", false, err
+		}
+		text = printable(b.String()) + "\n"
+	}
+	return text, r.State == "up", nil
+}
+
+// printable returns s with an escape, as JSON has it, for all that could disturb
+// a terminal or forge a line.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, u := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&b, `\u%04x`, u)
+		}
+	}
+	return b.String()
+}
+
 // text is the report for people.
 func (r report) text(now time.Time) string {
 	var b strings.Builder
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "  %-12s %s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(&b, "  %-12s %s\n", name, printable(fmt.Sprintf(format, args...)))
 	}
-	fmt.Fprintf(&b, "%s: %s since %s (%s)\n", r.Instance, r.State, r.Since.Local().Format(time.DateTime), age(now, r.Since))
+	fmt.Fprintf(&b, "%s: %s since %s (%s)\n", printable(r.Instance), printable(r.State), r.Since.Local().Format(time.DateTime), age(now, r.Since))
 	if r.State != "up" && r.Reason != "" {
 		row("reason", "%s", r.Reason)
 	}

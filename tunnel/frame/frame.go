@@ -47,8 +47,11 @@ type Reader struct {
 // NewReader returns a reader of frames with at most maxText bytes of
 // ciphertext.
 func NewReader(stream io.Reader, maxText int) *Reader {
-	return &Reader{stream: stream, maxText: min(maxText, MaxText), buf: make([]byte, firstBuffer)}
+	return &Reader{stream: stream, maxText: maxText, buf: make([]byte, firstBuffer)}
 }
+
+// Allow changes the most bytes of ciphertext of the frames to come.
+func (r *Reader) Allow(maxText int) { r.maxText = maxText }
 
 // Next returns the next frame's header, and its ciphertext with the tag. Both
 // lie in the reader's buffer, may be changed, and are valid until the next

@@ -216,16 +216,32 @@ func (s *single) Read(b []byte) (int, error) {
 func TestNoAllocations(t *testing.T) {
 	for _, n := range []int{1, 100, 1400, MaxText} {
 		r := NewReader(&endless{b: frameOf(n)}, MaxText)
+		// Many frames, since one read brings several.
 		next := func() {
-			if _, _, err := r.Next(); err != nil {
-				t.Fatal(err)
+			for range 500 {
+				if _, _, err := r.Next(); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
-		for range 1000 {
-			next()
+		next()
+		if got := testing.AllocsPerRun(10, next); got != 0 {
+			t.Errorf("%v allocations for 500 frames of %d bytes", got, n)
 		}
-		if got := testing.AllocsPerRun(1000, next); got != 0 {
-			t.Errorf("%v allocations for a frame of %d bytes", got, n)
+	}
+}
+
+// TestAllow takes longer frames once they are allowed.
+func TestAllow(t *testing.T) {
+	stream := append(append(frameOf(1), frameOf(2)...), frameOf(MaxText)...)
+	r := NewReader(bytes.NewReader(stream), 1)
+	for _, step := range []struct {
+		allow int
+		bad   error
+	}{{1, nil}, {1, ErrLength}, {2, nil}, {2, ErrLength}, {MaxText, nil}} {
+		r.Allow(step.allow)
+		if _, _, err := r.Next(); !errors.Is(err, step.bad) {
+			t.Fatalf("up to %d allowed: %v, want %v", step.allow, err, step.bad)
 		}
 	}
 }

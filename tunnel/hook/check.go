@@ -28,33 +28,58 @@ func resolve(path string, euid int) (file string, err error) {
 	if err != nil {
 		return "", err
 	}
-	file, err = filepath.EvalSymlinks(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if file, err = walk(name, euid); errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("%w; write it, or remove the keyword", err)
-	case err != nil:
-		return "", err
 	}
-	if err := checkFile(file, euid); err != nil {
-		return "", err
-	}
-	if err := checkParents(name, euid); err != nil {
-		return "", err
-	}
-	return file, checkParents(file, euid)
+	return file, err
 }
 
-// checkFile checks the script itself, which is no link.
-func checkFile(path string, euid int) error {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return err
+// maxLinks is how many links the kernel follows on one path.
+const maxLinks = 40
+
+// walk goes from the root to the file, by each directory and link on the way: who
+// can change one of them decides what is run.
+func walk(name string, euid int) (file string, err error) {
+	at, rest := "/", name
+	for links := 0; ; {
+		info, err := os.Lstat(at)
+		if err != nil {
+			return "", err
+		}
+		if err := checkOwner(at, info, euid); err != nil {
+			return "", err
+		}
+		switch link := info.Mode()&fs.ModeSymlink != 0; {
+		case link:
+			target, err := os.Readlink(at)
+			if err != nil {
+				return "", err
+			}
+			if links++; links > maxLinks {
+				return "", fmt.Errorf("%s: too many links", name)
+			}
+			if rest = target + "/" + rest; filepath.IsAbs(target) {
+				at = "/"
+			} else {
+				at = filepath.Dir(at)
+			}
+		case strings.Trim(rest, "/") == "":
+			return at, checkFile(at, info)
+		case !info.IsDir():
+			return "", fmt.Errorf("%s is not a directory", at)
+		case info.Mode()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0:
+			return "", writable(at, info) // in a sticky one users can only replace their own
+		}
+		var part string
+		part, rest, _ = strings.Cut(rest, "/")
+		at = filepath.Join(at, part)
 	}
+}
+
+// checkFile checks the script itself.
+func checkFile(path string, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file; name a script", path)
-	}
-	if err := checkOwner(path, info, euid); err != nil {
-		return err
 	}
 	if info.Mode()&0o022 != 0 {
 		return writable(path, info)
@@ -65,27 +90,6 @@ func checkFile(path string, euid int) error {
 		return err
 	}
 	return nil
-}
-
-// checkParents checks that no other user can replace the entry for path, or one
-// of the directories that lead to it. In a sticky directory, such as /tmp,
-// users can only replace their own.
-func checkParents(path string, euid int) error {
-	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil {
-			return err
-		}
-		if err := checkOwner(dir, info, euid); err != nil {
-			return err
-		}
-		if info.Mode()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
-			return writable(dir, info)
-		}
-		if dir == filepath.Dir(dir) {
-			return nil
-		}
-	}
 }
 
 func checkOwner(path string, info fs.FileInfo, euid int) error {

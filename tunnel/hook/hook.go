@@ -1,10 +1,10 @@
 // Package hook runs one script with a fixed environment and a time limit.
 //
 // A script has the rights of the daemon, so nobody else may choose what it
-// does: Check accepts a file only if it, and each directory on the way to it,
-// belongs to root or to the daemon's user and can be changed by nobody else.
-// Run checks again and starts the very file that the links lead to: from then
-// on only these users can put another one into its place. Starting it through
+// does: Check accepts a file only if it, and each directory and link on the way
+// to it, belongs to root or to the daemon's user and can be changed by nobody
+// else. Run checks again and starts the very file that the links lead to: from
+// then on only these users can put another one into its place. Starting it through
 // an open descriptor would keep even them out, but the script would find
 // /proc/self/fd/3 in $0.
 //

@@ -26,6 +26,9 @@ type output struct {
 
 // Write takes all that it is given, so that the script never blocks.
 func (o *output) Write(p []byte) (int, error) {
+	if o.left < 0 {
+		return len(p), nil // an endless one costs as little as it can
+	}
 	for line := range bytes.Lines(p) {
 		text, ended := bytes.CutSuffix(line, []byte("\n"))
 		o.line = append(o.line, text[:min(len(text), maxLine-len(o.line))]...)

@@ -180,11 +180,11 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	return l, err
 }
 
-// Accepted gives an accepted connection the options.
-func (o Options) Accepted(conn net.Conn) error {
+// Apply gives a connection the options.
+func (o Options) Apply(conn net.Conn) error {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
-		return fmt.Errorf("accepted connection is %T, not TCP", conn)
+		return fmt.Errorf("connection is %T, not TCP", conn)
 	}
 	raw, err := tcp.SyscallConn()
 	if err != nil {

@@ -111,7 +111,7 @@ func TestListenAny(t *testing.T) {
 	any, accepted := listen(t, ":0")
 	for _, a := range loopbacks(t) {
 		_, server := connect(t, dialTo(netip.AddrPortFrom(a, any.Port())), accepted)
-		if err := (Options{}).Accepted(server); err != nil {
+		if err := (Options{}).Apply(server); err != nil {
 			t.Errorf("from %v: %v", a, err)
 		}
 	}
@@ -251,11 +251,11 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-func TestAcceptedOther(t *testing.T) {
+func TestApplyOther(t *testing.T) {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
-	if err := (Options{}).Accepted(a); err == nil || !strings.Contains(err.Error(), "not TCP") {
+	if err := (Options{}).Apply(a); err == nil || !strings.Contains(err.Error(), "not TCP") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"math"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +19,7 @@ func (o Options) set(c syscall.RawConn, ipv6 bool) error {
 		}
 	}
 	cerr := c.Control(func(fd uintptr) {
-		set(fd, "TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(o.UserTimeout.Milliseconds()))
+		set(fd, "TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(o.UserTimeout.Milliseconds(), math.MaxInt32)))
 		if ipv6 {
 			set(fd, "IPV6_TCLASS", unix.IPPROTO_IPV6, unix.IPV6_TCLASS, o.TOS)
 		} else {

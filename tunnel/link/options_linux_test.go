@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"math"
 	"net"
 	"net/netip"
 	"syscall"
@@ -34,7 +35,7 @@ func TestOptions(t *testing.T) {
 			d := dialTo(at)
 			d.Options = o
 			client, server := connect(t, d, accepted)
-			if err := o.Accepted(server); err != nil {
+			if err := o.Apply(server); err != nil {
 				t.Fatal(err)
 			}
 			level, tos := unix.IPPROTO_IP, unix.IP_TOS
@@ -62,12 +63,23 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestLongPatience has more milliseconds than the option holds.
+func TestLongPatience(t *testing.T) {
+	at, accepted := listen(t, "127.0.0.1:0")
+	d := dialTo(at)
+	d.UserTimeout = 600 * time.Hour
+	client, _ := connect(t, d, accepted)
+	if got := option(t, client.(*net.TCPConn), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); got != math.MaxInt32 {
+		t.Errorf("TCP_USER_TIMEOUT is %d", got)
+	}
+}
+
 // TestMappedAddress gives the options to an IPv4 connection that came in through
 // a socket for both families.
 func TestMappedAddress(t *testing.T) {
 	any, accepted := listen(t, ":0")
 	_, server := connect(t, dialTo(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), any.Port())), accepted)
-	if err := (Options{TOS: 0x08}).Accepted(server); err != nil {
+	if err := (Options{TOS: 0x08}).Apply(server); err != nil {
 		t.Fatal(err)
 	}
 	if got := option(t, server.(*net.TCPConn), unix.IPPROTO_IP, unix.IP_TOS); got != 0x08 {

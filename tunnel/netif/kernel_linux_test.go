@@ -77,9 +77,9 @@ func TestTypeOfService(t *testing.T) {
 	n.check(n.nl.RouteAdd(&netlink.Route{Dst: toNet(netip.MustParsePrefix("0.0.0.0/0")), Gw: []byte{192, 0, 2, 1}, Tos: 16}))
 	s, err := Open(t.TempDir(), "x", discard())
 	check(t, err)
-	err = s.Apply("vpn0", parseState("route 0.0.0.0/0\nouter 198.51.100.7\n"))
-	if err == nil || !strings.Contains(err.Error(), "no other way") {
-		t.Errorf("apply: %v", err)
+	check(t, s.Apply("vpn0", parseState("route 0.0.0.0/0\n")))
+	if err := s.Pin(netip.MustParseAddr("198.51.100.7")); !errors.Is(err, errNoWay) {
+		t.Errorf("pin: %v", err)
 	}
 	check(t, s.Close())
 }

@@ -21,6 +21,9 @@
 // route is removed only when it is exactly the recorded one. Only the main table
 // is looked at.
 //
+// Keep goes through the same circle whenever the kernel says that something of this
+// has changed, and leaves out what others have put in the way.
+//
 // # Pins
 //
 // A route into the tunnel can cover the address of the tunnel's own server. The
@@ -77,8 +80,8 @@ type State struct {
 	Routes    []Route
 	// Outer lists the addresses that must stay reachable outside the tunnel:
 	// those of the servers, as far as they are known beforehand. One that the
-	// host has no way to just now is an error; a daemon that may start before
-	// its network leaves it out and relies on Pin.
+	// host has no way to just now is left to Pin: a daemon may start before its
+	// network.
 	Outer []netip.Addr
 }
 

@@ -1,6 +1,7 @@
 package netif
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -22,16 +23,24 @@ func planPin(h host, rec record, dev link, want State, outer netip.Addr, dialed 
 	return p.steps(), p.rec, nil
 }
 
-// planPins sees to the pins of all known outer addresses. Those of the wanted
-// state must work out. One that was only dialed keeps what it has when there is
-// no way to it just now: the next Pin will tell.
+// errNoWay says that an outer address cannot be reached outside the tunnel just
+// now. The host may not have its network yet.
+var errNoWay = errors.New("this host has no other way to it")
+
+// planPins sees to the pins of all known outer addresses. One that the host has no
+// way to just now keeps what it has: the next Pin will tell. The same holds for
+// whatever is wrong with one that was only dialed.
 func (p *planner) planPins(dialed []netip.Addr) error {
 	outers := slices.Concat(p.want.Outer, dialed)
 	for i, outer := range outers {
 		if slices.Contains(outers[:i], outer) {
 			continue
 		}
-		if err := p.pin(outer); err != nil && i < len(p.want.Outer) {
+		err := p.pin(outer)
+		if err == nil || errors.Is(err, errNoWay) || i >= len(p.want.Outer) {
+			continue
+		}
+		if err := p.refuse(err); err != nil {
 			return err
 		}
 	}
@@ -82,7 +91,7 @@ func (p *planner) findPin(outer netip.Addr) (pin hostRoute, needed bool, err err
 		return pin, false, nil
 	}
 	if !ok || way.kind == reject {
-		return pin, false, fmt.Errorf("%s would swallow the path to the server %s and this host has no other way to it", inner, outer)
+		return pin, false, fmt.Errorf("%s would swallow the path to the server %s and %w", inner, outer, errNoWay)
 	}
 	way.Dest, way.Proto = single(outer), protoPin
 	return way, true, nil

@@ -1,6 +1,7 @@
 package netif
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -28,6 +29,9 @@ type planner struct {
 
 	ours map[hostRoute]bool // the routes in rec that the host has
 	fib  []hostRoute        // the routing table as it will be, without our pins
+
+	repair bool // go on without what cannot be had
+	left   error
 }
 
 func newPlanner(h host, rec record, dev link, want State) *planner {
@@ -49,17 +53,39 @@ func planApply(h host, rec record, dev link, want State, dialed []netip.Addr) ([
 		rec = record{Device: device{Name: dev.name, Index: dev.index}}
 	}
 	p := newPlanner(h, rec, dev, want)
-	p.planLink()
-	if err := p.planAddrs(); err != nil {
-		return nil, rec, err
-	}
-	if err := p.planRoutes(); err != nil {
-		return nil, rec, err
-	}
-	if err := p.planPins(dialed); err != nil {
+	if err := p.plan(dialed); err != nil {
 		return nil, rec, err
 	}
 	return p.steps(), p.rec, nil
+}
+
+// planRepair is planApply for a device that was once as wanted. It goes on without
+// what cannot be had, and says in the error what that is.
+func planRepair(h host, rec record, dev link, want State, dialed []netip.Addr) ([]step, record, error) {
+	p := newPlanner(h, rec, dev, want)
+	p.repair = true
+	_ = p.plan(dialed) // it refuses nothing
+	return p.steps(), p.rec, p.left
+}
+
+func (p *planner) plan(dialed []netip.Addr) error {
+	p.planLink()
+	if err := p.planAddrs(); err != nil {
+		return err
+	}
+	if err := p.planRoutes(); err != nil {
+		return err
+	}
+	return p.planPins(dialed)
+}
+
+// refuse returns the error, or in a repair notes it and lets the plan go on.
+func (p *planner) refuse(err error) error {
+	if !p.repair {
+		return err
+	}
+	p.left = errors.Join(p.left, err)
+	return nil
 }
 
 func (p *planner) planLink() {
@@ -102,7 +128,10 @@ func (p *planner) planAddrs() error {
 		wanted = append(wanted, a)
 		there, err := p.findAddr(a, w)
 		if err != nil {
-			return err
+			if err := p.refuse(err); err != nil {
+				return err
+			}
+			continue
 		}
 		if !there {
 			missing = append(missing, a)
@@ -178,7 +207,9 @@ func (p *planner) planRoutes() error {
 	for _, w := range wanted {
 		keys[w.key()] = true
 		if err := p.planRoute(w, has[w.key()]); err != nil {
-			return err
+			if err := p.refuse(err); err != nil {
+				return err
+			}
 		}
 	}
 	p.fib = wanted

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 )
 
@@ -42,6 +43,22 @@ type device struct {
 func (r record) empty() bool {
 	d := r.Device
 	return len(r.Addrs) == 0 && len(r.Routes) == 0 && d.OldMTU == 0 && !d.WasDown && len(d.Lost) == 0
+}
+
+// covers reports whether r lists all that o does.
+func (r record) covers(o record) bool {
+	lacks := func(list []hostAddr) func(hostAddr) bool {
+		return func(a hostAddr) bool {
+			return !slices.ContainsFunc(list, func(x hostAddr) bool { return x.id() == a.id() })
+		}
+	}
+	was, is := r.Device, o.Device
+	was.Lost, is.Lost = nil, nil
+	routes := r.routeSet()
+	return r.Place == o.Place && reflect.DeepEqual(was, is) &&
+		!slices.ContainsFunc(o.Device.Lost, lacks(r.Device.Lost)) &&
+		!slices.ContainsFunc(o.Addrs, lacks(r.Addrs)) &&
+		!slices.ContainsFunc(o.Routes, func(x hostRoute) bool { return !routes[x.id()] })
 }
 
 // encode returns the text of the state file.

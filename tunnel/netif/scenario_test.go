@@ -67,6 +67,8 @@ func (s *scenario) run(t *testing.T, name, text string) error {
 		return s.set.Apply("vpn0", parseState(text))
 	case "pin":
 		return s.set.Pin(netip.MustParseAddr(strings.TrimSpace(text)))
+	case "settle":
+		return s.set.Settle(netip.MustParseAddr(strings.TrimSpace(text)))
 	case "reboot":
 		s.k.boot += "+"
 		fallthrough

@@ -45,10 +45,13 @@ type Set struct {
 	store  *store
 
 	rec    record       // what is ours on the host
+	saved  record       // what the state file lists
 	dev    string       // the device of the last Apply that worked, and
 	want   State        // its state
 	dialed []netip.Addr // addresses given to Pin, the latest last
-	closed bool
+
+	trouble string // what Keep has said is wrong
+	closed  bool
 }
 
 // Open locks the instance, sweeps what a killed predecessor left on the host
@@ -154,13 +157,32 @@ func (s *Set) Pin(outer netip.Addr) error {
 	defer s.mu.Unlock()
 	outer = plain(outer)
 	s.dialed = latest(s.dialed, outer)
+	return s.pin(outer)
+}
+
+// Settle is to be called with the address by which the link came up: the pins of
+// others that were dialed are removed. A name server, or somebody who forges its
+// answers, must not decide for good what goes outside the tunnel.
+func (s *Set) Settle(outer netip.Addr) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	outer = plain(outer)
+	if len(s.dialed) < 2 || !slices.Contains(s.dialed, outer) {
+		return nil
+	}
+	s.dialed = []netip.Addr{outer}
+	return s.pin(outer)
+}
+
+// pin sees to the pin of outer, and that there are none but of dialed addresses.
+func (s *Set) pin(outer netip.Addr) error {
 	if s.dev == "" {
 		return nil // Apply will see to it
 	}
 	err := s.converge(func(h host) ([]step, record, error) {
-		l, ok := h.named(s.dev)
-		if !ok {
-			return nil, s.rec, fmt.Errorf("interface %s: %w", s.dev, ErrUnavailable)
+		l, err := s.device(h)
+		if err != nil {
+			return nil, s.rec, err
 		}
 		return planPin(h, s.rec, l, s.want, outer, s.dialed)
 	})
@@ -223,14 +245,20 @@ func (s *Set) converge(plan func(host) ([]step, record, error)) error {
 	return failed
 }
 
-// record makes rec the record. A record that merely lists too much is good
-// enough when steps add nothing.
+// record makes rec the record. One that merely lists too much is good enough: what
+// comes back after others took it away does not hang on a disk that is full by now.
 func (s *Set) record(rec record, steps []step) error {
 	rec.Place = s.kernel.place()
-	if err := s.store.save(rec); err != nil {
-		if slices.ContainsFunc(steps, step.adds) {
-			return unrecorded(err, steps)
-		}
+	covered := s.saved.covers(rec)
+	if covered && rec.covers(s.saved) {
+		s.rec = rec
+		return nil
+	}
+	if err := s.store.save(rec); err == nil {
+		s.saved = rec
+	} else if !covered && slices.ContainsFunc(steps, step.adds) {
+		return unrecorded(err, steps)
+	} else {
 		s.log.Warn("cannot update the state file", "err", err)
 	}
 	s.rec = rec
@@ -256,7 +284,7 @@ func (s *Set) undo() error {
 		}
 		steps := planUndo(h, s.rec)
 		if len(steps) == 0 {
-			s.rec = record{}
+			s.rec, s.saved = record{}, record{}
 			return s.store.remove()
 		}
 		var errs []error

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,11 @@ const (
 	maxState = 16 << 20
 	// maxLockTries bounds how often a lock file may vanish while we lock it.
 	maxLockTries = 100
+	// lockWait is how long a lock that another process has is waited for, and
+	// lockPoll how often it is tried. One that was killed has it until its last
+	// descriptor is closed, which a child that it was just starting has, too.
+	lockWait = 2 * time.Second
+	lockPoll = 20 * time.Millisecond
 
 	newSuffix     = ".new"     // a state file being written
 	damagedSuffix = ".damaged" // one that was moved aside
@@ -56,11 +62,22 @@ func (s *store) lockPath() string {
 	return strings.TrimSuffix(s.path, ".state") + ".lock"
 }
 
-// takeLock returns the locked file. The holder removes the file in the end, so
-// a lock counts only while the file still has its name.
+// takeLock returns the locked file.
 func takeLock(path string) (*os.File, error) {
+	for waited := time.Duration(0); ; waited += lockPoll {
+		f, err := tryLock(path)
+		if waited >= lockWait || !errors.Is(err, ErrRunning) {
+			return f, err
+		}
+		time.Sleep(lockPoll)
+	}
+}
+
+// tryLock is takeLock without the wait. The holder removes the file in the end, so
+// a lock counts only while the file still has its name.
+func tryLock(path string) (*os.File, error) {
 	for range maxLockTries {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, err
 		}
@@ -181,7 +198,7 @@ func replaceFile(path string, text []byte) error {
 }
 
 func writeFile(path string, text []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
@@ -198,5 +215,9 @@ func (s *store) close() error {
 		return nil
 	}
 	_ = os.Remove(s.path + newSuffix) // of a write that failed or was killed
-	return errors.Join(os.Remove(s.lockPath()), s.lock.Close())
+	err := os.Remove(s.lockPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, s.lock.Close())
 }

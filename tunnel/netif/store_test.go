@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -51,6 +53,40 @@ func hold(t *testing.T, dir string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// TestDyingHolder takes a lock that is given back while it is waited for: a process
+// that was killed, or its child that has not yet become another program, still has
+// it for a moment.
+func TestDyingHolder(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		after time.Duration
+		want  error
+	}{
+		{"in time", lockWait - 2*lockPoll, nil},
+		{"too late", lockWait + 2*lockPoll, ErrRunning},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				first, err := openStore(dir, "x")
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.AfterFunc(tt.after, func() { first.lock.Close() }) // the file stays, as after kill -9
+				began := time.Now()
+				second, err := openStore(dir, "x")
+				if !errors.Is(err, tt.want) || time.Since(began) < min(tt.after, lockWait) {
+					t.Errorf("after %v: %v, want %v", time.Since(began), err, tt.want)
+				}
+				if second != nil {
+					second.close()
+				}
+				time.Sleep(tt.after)
+			})
+		})
+	}
 }
 
 func TestRunning(t *testing.T) {
@@ -269,6 +305,28 @@ func TestDiskFull(t *testing.T) {
 	check(t, os.RemoveAll(full))
 	check(t, set.Close())
 	wantFiles(t, dir)
+}
+
+// TestNoLinks has links where the store's files belong: somebody else may have put
+// them there, and what they lead to is not ours to write.
+func TestNoLinks(t *testing.T) {
+	for _, name := range []string{"x.lock", "x.state" + newSuffix} {
+		dir := t.TempDir()
+		victim := filepath.Join(t.TempDir(), "victim")
+		check(t, os.WriteFile(victim, []byte("precious"), 0o600))
+		check(t, os.Symlink(victim, filepath.Join(dir, name)))
+		s, err := openStore(dir, "x")
+		if err == nil {
+			err = s.save(record{Device: device{Name: "vpn0", WasDown: true}})
+			s.close()
+		}
+		if err == nil {
+			t.Errorf("%s: a link is followed", name)
+		}
+		if text, _ := os.ReadFile(victim); string(text) != "precious" {
+			t.Errorf("%s: the link's target became %q", name, text)
+		}
+	}
 }
 
 func TestDirectoryMode(t *testing.T) {

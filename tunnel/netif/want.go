@@ -13,7 +13,10 @@ func (p *planner) wantedRoutes() ([]hostRoute, error) {
 	for _, r := range p.want.Routes {
 		w, err := p.wantedRoute(r, wanted)
 		if err != nil {
-			return nil, err
+			if err := p.refuse(err); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if first, twice := seen[w.key()]; twice {
 			return nil, fmt.Errorf("%s: the same as %s", w, first)

@@ -15,13 +15,15 @@
 // What belongs to what:
 //
 //	Lab ── temporary directory, and everything below
-//	 ├─ Namespace ── Do, Sysctl, AddRoute, Dump, Ping, WaitPing, ResetTCP
+//	 ├─ Namespace ── Do, Sysctl, AddRoute, Dump, Counters, Ping, WaitPing, ResetTCP, PIDs
 //	 │   ├─ Process ── Start or Adopt; Stdout, Stderr, Signal, Wait, Usage
+//	 │   ├─ Trace ── a Process under ptrace; Watch sees and changes each Call
 //	 │   └─ Relay ── Reset, Refuse, Stall, Blackhole, Delay, Tap
 //	 ├─ Link ── Connect: a veth pair between two namespaces
 //	 └─ Path ── two links and a router that can go silent
 //	Ends ── client, server and addresses of a measurement:
-//	         Transfer, Datagrams, Converse
+//	         Transfer, Datagrams, Converse, Stream
+//	Traffic ── numbered datagrams of all sizes between several Ends, checked bit by bit
 //
 // Namespaces have no name in the file system and live by descriptors of this
 // process, so labs never collide. A test that is killed leaves its directory

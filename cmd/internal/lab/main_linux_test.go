@@ -30,6 +30,8 @@ func play(role string, args []string) int {
 		fmt.Fprintln(os.Stderr, "to stderr")
 		code, _ := strconv.Atoi(args[0])
 		return code
+	case "time":
+		fmt.Println(time.Now().Unix())
 	case "serve": // until a signal
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, syscall.SIGHUP)

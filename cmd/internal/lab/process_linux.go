@@ -45,20 +45,7 @@ type Process struct {
 // Start starts cmd in the namespace, in a process group of its own. It is
 // killed when this program dies.
 func (n *Namespace) Start(cmd *exec.Cmd) (*Process, error) {
-	p := newProcess(cmd.Path)
-	if cmd.Stdout == nil {
-		cmd.Stdout = p.Stdout
-	}
-	if cmd.Stderr == nil {
-		cmd.Stderr = p.Stderr
-	}
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = new(syscall.SysProcAttr)
-	}
-	cmd.SysProcAttr.Setpgid = true
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	cmd.WaitDelay = outputGrace
-
+	p := prepare(cmd)
 	started := make(chan error)
 	go func() {
 		// Pdeathsig fires when the thread that forked ends, so that thread
@@ -98,6 +85,24 @@ func (n *Namespace) Adopt(ctx context.Context, pidfile, exe string) (*Process, e
 	}()
 	n.lab.onClose(func() error { return errors.Join(p.kill(), p.proc.Release()) })
 	return p, nil
+}
+
+// prepare makes a command the child of a lab.
+func prepare(cmd *exec.Cmd) *Process {
+	p := newProcess(cmd.Path)
+	if cmd.Stdout == nil {
+		cmd.Stdout = p.Stdout
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = p.Stderr
+	}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setpgid = true
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	cmd.WaitDelay = outputGrace
+	return p
 }
 
 func newProcess(name string) *Process {
@@ -245,6 +250,20 @@ func waitGone(proc *os.Process, limit time.Duration) error {
 		return fmt.Errorf("pid %d does not end", proc.Pid)
 	}
 	return nil
+}
+
+// PIDs returns the processes in the namespace, those of this program left out.
+func (n *Namespace) PIDs() ([]int, error) {
+	procs, err := n.strays()
+	if err != nil {
+		return nil, fmt.Errorf("list processes of %s: %w", n.name, err)
+	}
+	var pids []int
+	for _, p := range procs {
+		pids = append(pids, p.Pid)
+		_ = p.Release()
+	}
+	return pids, nil
 }
 
 // killStrays kills what processes of the lab have left in the namespace,

@@ -1,0 +1,17 @@
+package main
+
+// target is code to mutate. The tests of its own package have to notice.
+type target struct {
+	dir  string // a package, within the module
+	code string // a regular expression for "file.go function": what is mutated
+}
+
+// targets are what decides whether a stranger's byte gets in.
+var targets = []target{
+	{"crypto", ``},
+	{"tunnel/frame", ``},
+	{"compress", `^decoder\.go `},
+	{"tunnel", `^(hello|serve|lobby|receive|rekey|delay)\.go ` +
+		`|^call\.go Tunnel\.(attempt|greetServer)$` +
+		`|^session\.go (Tunnel\.newSession|lineError|session\.(post|run|hangUp|hangUpConn))$`},
+}

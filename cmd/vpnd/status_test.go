@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"vpnd/tunnel"
+)
+
+// forged is a report by somebody who would like to write on the terminal.
+const forged = `{"instance":"a\u001b[2Jb","state":"up\nx","reason":"one\r\ntwo\u0007","interface":"vpn\u202e0","mode":"server",
+	"local":["\u0000"],"outer":"\u007f","link":{"peer":"\ud83d\ude00\udb40\udc01"},"drops_in":{"\u001b]0;x":1},"more":"\u009b31m"}`
+
+func TestShow(t *testing.T) {
+	r := report{Instance: "office", Mode: "client", Local: []string{"10.0.0.1"}, Stats: tunnel.Stats{State: "up", Link: &tunnel.Link{Peer: "192.0.2.1:379"}}}
+	good, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		answer string
+		asJSON bool
+		want   []string // parts; none: not a report
+		up     bool
+	}{
+		{"report", string(good), false, []string{"office: up since ", "\n  peer         192.0.2.1:379 ("}, true},
+		{"report as JSON", string(good) + "\n", true, []string{string(good) + "\n"}, true},
+		{"down", strings.Replace(string(good), `"up"`, `"down"`, 1), true, []string{`"down"`}, false},
+		{"with what is not known", `{"state":"up","new":[1,2]}`, true, []string{`{"state":"up","new":[1,2]}` + "\n"}, true},
+		{"forged", forged, false, []string{`a\u001b[2Jb: up\u000ax since`, `one\u000d\u000atwo\u0007`, `vpn\u202e0, mtu`, `local \u0000,`, ` at \u007f,`, "\U0001f600\\udb40\\udc01", `\u001b]0;x 1`}, false},
+		{"forged, as JSON", "{\"state\":\"up\",\r\n\"x\":\"\x9b\u009b\x7f\u2028\"}", true, []string{"{\"state\":\"up\",\"x\":\"\ufffd\\u009b\\u007f\\u2028\"}\n"}, true},
+		{"nothing", "", false, nil, false},
+		{"no object", "\x1b[2J", false, nil, false},
+		{"more behind it", string(good) + "\x1b[2J", true, nil, false},
+		{"cut off", string(good[:99]), false, nil, false},
+		{"no time", `{"since":"\u001b[2J"}`, false, nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text, up, err := show([]byte(c.answer), c.asJSON, time.Now())
+			if up != c.up || (err == nil) != (c.want != nil) {
+				t.Errorf("up %v, error %v", up, err)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("%q is not in\n%q", want, text)
+				}
+			}
+			if err != nil && (text != "" || err.Error() != "not the report of a vpnd") {
+				t.Errorf("%q, error %q", text, err)
+			}
+		})
+	}
+}
+
+// FuzzStatus prints any answer: nothing but printable lines comes out, not more
+// of them than there are, and JSON says what it said before.
+func FuzzStatus(f *testing.F) {
+	f.Add([]byte(forged))
+	f.Add([]byte(`{"state":"up","since":"2026-11-22T09:12:40Z","link":{"round_trip_ns":-1,"established":"0001-01-01T00:00:00Z"},"inside":{"bytes_in":18446744073709551615}}`))
+	f.Add([]byte("{\"x\":\"\x9b\xff\xc2\x85\x7f\"}\r\n"))
+	f.Add([]byte(`{"drops_out":{"":1,"\ud800":2},"compression_in":-1e308}`))
+	f.Add([]byte("null"))
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		for _, asJSON := range []bool{false, true} {
+			text, up, err := show(answer, asJSON, time.Unix(1e9, 0))
+			if err != nil {
+				if text != "" || up || len(err.Error()) > 100 {
+					t.Errorf("%q, up %v, error %v", text, up, err)
+				}
+				continue
+			}
+			lines := strings.Split(text, "\n")
+			for _, line := range lines {
+				if strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
+					t.Errorf("%q", line)
+				}
+			}
+			if len(lines) > 14 || len(text) > 6*len(answer)+2000 {
+				t.Errorf("%d lines, %d bytes of %d", len(lines), len(text), len(answer))
+			}
+			if asJSON && !reflect.DeepEqual(parsed(t, answer), parsed(t, []byte(text))) {
+				t.Errorf("%q became %q", answer, text)
+			}
+		}
+	})
+}
+
+func parsed(t *testing.T, text []byte) (v any) {
+	t.Helper()
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// TestAsk reads from sockets that do not answer as a daemon does.
+func TestAsk(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		answer func(net.Conn)
+		bytes  int
+		fails  bool
+	}{
+		{"without end", func(c net.Conn) { io.Copy(c, endless{}) }, maxReport, false},
+		{"nothing", func(c net.Conn) { io.Copy(io.Discard, c) }, 0, true},
+		{"hangs up", func(net.Conn) {}, 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "sock")
+			l, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				if conn, err := l.Accept(); err == nil {
+					c.answer(conn)
+					conn.Close()
+				}
+			}()
+			text, err := ask(path)
+			if len(text) != c.bytes || (err != nil) != c.fails {
+				t.Errorf("%d bytes, %v", len(text), err)
+			}
+		})
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
+
+// TestControlReadsNothing talks at a control socket: others get their answers.
+func TestControlReadsNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	c, err := listenControl(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.serve(func() report { return report{Instance: "x"} })
+	var talkers []net.Conn
+	for range 20 {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Write(bytes.Repeat([]byte("{}\n\x00"), 100)) // may break off
+		talkers = append(talkers, conn)
+		text, err := ask(path)
+		if r := (report{}); err != nil || json.Unmarshal(text, &r) != nil || r.Instance != "x" {
+			t.Errorf("answer %q, %v", text, err)
+		}
+	}
+	for _, conn := range talkers {
+		conn.Close()
+	}
+	if err := c.close(); err != nil {
+		t.Error(err)
+	}
+}
