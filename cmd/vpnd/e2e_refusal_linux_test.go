@@ -315,17 +315,19 @@ func TestStrangers(t *testing.T) {
 
 	heard := make(chan struct{})
 	go func() { ears.Wait(); close(heard) }()
-	worst, exchanges := time.Duration(0), 0
+	worst, exchanges, stall := time.Duration(0), 0, time.Duration(0)
 	for done := false; !done; exchanges++ {
+		slept := time.Now()
 		select {
 		case <-heard:
 			done = true
 		case <-time.After(10 * time.Millisecond):
 		}
+		stall = max(stall, time.Since(slept)) // of a machine that has other work too
 		worst = max(worst, inner.goesOn())
 	}
-	t.Logf("the link carried %d exchanges meanwhile, the slowest took %v", exchanges, worst)
-	if worst > 2*time.Second {
+	t.Logf("the link carried %d exchanges meanwhile, the slowest took %v; the machine stood still for %v", exchanges, worst, stall)
+	if worst > 2*time.Second+10*stall {
 		t.Errorf("the link was disturbed: an exchange took %v", worst)
 	}
 	shortest, longest := calls[0].hear.open, calls[0].hear.open
@@ -339,7 +341,7 @@ func TestStrangers(t *testing.T) {
 		}
 		shortest, longest = min(shortest, c.hear.open), max(longest, c.hear.open)
 	}
-	if shortest < 9500*time.Millisecond || longest > 12*time.Second || longest-shortest > 500*time.Millisecond {
+	if shortest < 9500*time.Millisecond || longest > 12*time.Second+10*stall || longest-shortest > 500*time.Millisecond+10*stall {
 		t.Errorf("closed between %v and %v, want 10 s for all", shortest, longest)
 	}
 	if afterAnswer.bytes != 0 {

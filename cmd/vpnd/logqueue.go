@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// logRoom is how many lines wait for somebody who reads slowly.
-	logRoom = 256
+	// logRoom is how many lines wait for somebody who reads slowly: more than two
+	// hooks may say at a time.
+	logRoom = 2048
 	// logFlush is how long the end of the process waits for the last lines.
 	logFlush = time.Second
 )
