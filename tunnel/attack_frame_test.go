@@ -206,7 +206,7 @@ func (c *cast) resume(sp specimen) (*session, *pipeEnd) {
 		near, far = far, near
 	}
 	s, err := c.tunnel.newSession(c.ctx, greeting{
-		conn: near,
+		conn: near, wire: stream{},
 		// Another cipher until the opener is replaced: Blowfish is slow to begin.
 		answer: answer{cipher: chacha, terms: terms{keyTTL: time.Hour}},
 		peer:   terms{maxFrame: frame.MaxText, mtu: 1500},

@@ -36,7 +36,7 @@ const (
 	shortest = lineHeader + 1 + crypto.TagSize
 )
 
-// Port is an open serial line.
+// Port is an open serial line. Close hangs up.
 type Port interface {
 	io.ReadWriteCloser
 	SetWriteDeadline(t time.Time) error
@@ -54,6 +54,13 @@ type Line struct {
 	Filter frame.Filter
 	// Answers makes this end the server.
 	Answers bool
+	// HalfDuplex says that what both ends send at a time is lost.
+	HalfDuplex bool
+	// Demand has the line opened when the first packet waits.
+	Demand bool
+	// Idle is after how long without a packet the line is closed, until one waits; 0
+	// is never.
+	Idle time.Duration
 }
 
 // modemText is what a modem says when it hung up. A link is not ended by it, since

@@ -32,7 +32,7 @@ func TestSessionWithoutKeys(t *testing.T) {
 				}
 			}
 			conn := newPipe(&net.TCPAddr{}, &net.TCPAddr{}).server
-			s, err := e.newSession(t.Context(), greeting{conn: conn, answer: test.answer, keys: keys}, false)
+			s, err := e.newSession(t.Context(), greeting{conn: conn, wire: stream{}, answer: test.answer, keys: keys}, false)
 			if s != nil || err == nil {
 				t.Errorf("session %v, error %v", s, err)
 			}

@@ -39,6 +39,9 @@ type Config struct {
 	Device Device // closed by Run
 	// MTU of the device in bytes: longer packets are dropped.
 	MTU int
+	// NoIPv6 and NoMulticast keep packets of the host off the link: all of IPv6; those
+	// to multicast and broadcast addresses.
+	NoIPv6, NoMulticast bool
 	// Local are this end's inner addresses; they are only compared with what the
 	// peer expects.
 	Local, Remote []netip.Addr

@@ -315,7 +315,7 @@ func script(t *testing.T, v *sessionVector, suite crypto.Suite, client, server *
 		if from == "server" {
 			sealer, opener = k.s2c, k.atClient
 		}
-		w := &sender{session: &session{}, sealer: sealer}
+		w := &sender{session: &session{}, wire: stream{}, sealer: sealer}
 		w.begin(kind)
 		w.out = append(w.out, payload...)
 		if err := w.seal(); err != nil {
