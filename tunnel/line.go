@@ -72,8 +72,8 @@ const (
 	lineBacklog = 50 * time.Millisecond
 	// batchTime is how long a frame with several packets may take.
 	batchTime = 100 * time.Millisecond
-	// hailEvery is how often a server without a session hails: firstHails times by
-	// itself, and then when it hears something. A client listens as often.
+	// hailEvery is how often a server without a session hails at most: firstHails times
+	// by itself, and then when it hears something.
 	hailEvery  = 5 * time.Second
 	firstHails = 6
 	// firstWait is added to the time that both flights take on the line.

@@ -96,8 +96,11 @@ type lineDriver struct {
 	hello   hello
 	wait    time.Duration // for the answer
 	repeats int           // of f1
-	hails   int           // sent by a server since it has no session
-	hailed  time.Duration // clock when a hail was heard, or one was sent by a server
+	dialled time.Duration // clock when it was sent last; 0: never
+
+	// Of a server without a session.
+	hails  int           // sent since it has none
+	hailed time.Duration // clock when the last one was; 0: never
 
 	// Of a server: the last caller, who has not proved its keys yet.
 	asked   []byte // its first flight
@@ -235,12 +238,13 @@ func (d *lineDriver) flightTime() time.Duration {
 // hail tells a client that there is no session here; not often.
 func (d *lineDriver) hail() {
 	now := d.config.Now()
-	if d.hailed != 0 && now-d.hailed < hailEvery {
+	every := max(hailEvery, 2*d.flightTime()) // or the next one is on its way when the first is answered
+	if d.hailed != 0 && now-d.hailed < every {
 		return
 	}
 	d.hailed = now
 	if d.hails++; d.hails < firstHails {
-		d.timer.Reset(hailEvery)
+		d.timer.Reset(every)
 	}
 	hail, err := d.config.Keys[0].Hail(d.config.Random)
 	if err != nil {
@@ -268,6 +272,7 @@ func (d *lineDriver) dial() {
 // the same at the same time never hear each other.
 func (d *lineDriver) repeat() {
 	d.repeats++
+	d.dialled = d.config.Now()
 	d.say(d.f1)
 	d.timer.Reset(d.wait + rand.N(d.wait))
 	d.wait = min(2*d.wait, mostWait)
@@ -349,13 +354,11 @@ func (d *lineDriver) up(s *session) {
 }
 
 // heardHail starts a call, beside the session if there is one: anybody can play a
-// hail again.
+// hail again. One that comes soon after a call was sent before that.
 func (d *lineDriver) heardHail(message []byte) {
-	now := d.config.Now()
-	if d.hailed != 0 && now-d.hailed < hailEvery*4/5 || !d.config.Keys[0].Hails(message) {
+	if d.dialled != 0 && d.config.Now()-d.dialled < d.flightTime() || !d.config.Keys[0].Hails(message) {
 		return
 	}
-	d.hailed = now
 	if d.call == nil {
 		d.begin()
 	} else {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,59 +84,80 @@ func TestLineThroughput(t *testing.T) {
 			_, server, client := overLine(t, wire, nil)
 			await(t, server.up, "link")
 			await(t, client.up, "link")
-			stop := make(chan struct{})
-			for _, from := range []*end{server, client} {
-				go func() {
-					for {
-						p := udp(test.size, 1)
-						rand.Read(p[ipv4Header+8:])
-						select {
-						case from.device.in <- p:
-						case <-stop:
-							return
-						}
-						for from.Stats().Waiting > 20 {
-							time.Sleep(time.Duration(test.size) * time.Second / time.Duration(test.rate))
-						}
-					}
-				}()
+			seconds := 200
+			if test.rate > 100000 {
+				seconds = 20
 			}
-			count := func(e *end, d time.Duration) (n int) {
-				end := time.After(d)
-				for {
-					select {
-					case p := <-e.device.out:
-						n += len(p)
-					case <-end:
-						return n
-					}
-				}
-			}
-			seconds := 20
-			if test.rate < 100000 {
-				seconds = 200
-			}
-			time.Sleep(5 * time.Second)
-			both := make(chan int)
-			for _, e := range []*end{server, client} {
-				go func() { count(e, 5*time.Second); both <- count(e, time.Duration(seconds)*time.Second) }()
-			}
-			for range 2 {
-				got := float64(<-both) / float64(seconds) / (float64(test.rate) / 10)
+			for _, got := range fill(t, test.size, time.Duration(seconds)*time.Second, server, client) {
+				got /= float64(test.rate) / 10
 				t.Logf("%d bit/s, %d bytes: %.3f of the line", test.rate, test.size, got)
 				if got < test.want {
 					t.Errorf("%d bit/s, %d bytes: %.3f of the line, want %.2f", test.rate, test.size, got, test.want)
 				}
 			}
-			close(stop)
-			for _, e := range []*end{server, client} {
-				go func() {
-					for range e.device.out {
-					}
-				}()
+		})
+	}
+}
+
+// fill has both ends send packets of random bytes, as much as goes, for a time, and
+// returns how many bytes a second came out at each.
+func fill(t *testing.T, size int, d time.Duration, ends ...*end) (rates []float64) {
+	stop := make(chan struct{})
+	var parts sync.WaitGroup
+	for _, e := range ends {
+		parts.Go(func() {
+			for {
+				p := udp(size, 1)
+				rand.Read(p[ipv4Header+8:])
+				select {
+				case e.device.in <- p:
+				case <-stop:
+					return
+				}
+				for e.Stats().Waiting > 20 {
+					time.Sleep(time.Millisecond)
+				}
 			}
 		})
 	}
+	counts := make([]atomic.Int64, len(ends))
+	for i, e := range ends {
+		parts.Go(func() {
+			for {
+				select {
+				case p := <-e.device.out:
+					counts[i].Add(int64(len(p)))
+				case <-stop:
+					return
+				}
+			}
+		})
+	}
+	time.Sleep(10 * time.Second)
+	before := make([]int64, len(ends))
+	for i := range counts {
+		before[i] = counts[i].Load()
+	}
+	time.Sleep(d)
+	for i := range counts {
+		rates = append(rates, float64(counts[i].Load()-before[i])/d.Seconds())
+	}
+	close(stop)
+	parts.Wait()
+	for _, e := range ends { // what is still on its way finds nobody else
+		stop := make(chan struct{})
+		t.Cleanup(func() { close(stop) })
+		go func() {
+			for {
+				select {
+				case <-e.device.out:
+				case <-stop:
+					return
+				}
+			}
+		}()
+	}
+	return rates
 }
 
 // numbered is a packet that says which one it is.
