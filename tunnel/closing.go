@@ -13,6 +13,7 @@ var (
 	errDisplaced = &closeError{reason: closeDisplaced}
 	errKeyAge    = &closeError{reason: closeKeyAge}
 	errDelayed   = &closeError{reason: closeDelay}
+	errIdle      = &closeError{reason: closeIdle}
 	errStuck     = &closeError{reason: closeProtocol, cause: errors.New("peer does not read what it asked for")}
 )
 
@@ -26,6 +27,7 @@ const (
 	closeKeyAge    closeReason = 4
 	closeProtocol  closeReason = 5
 	closeDelay     closeReason = 6
+	closeIdle      closeReason = 7
 )
 
 var closeNames = [...]string{
@@ -35,6 +37,7 @@ var closeNames = [...]string{
 	closeKeyAge:    "session key too old",
 	closeProtocol:  "protocol error",
 	closeDelay:     "data held back longer than maxdelay",
+	closeIdle:      "no packets for a while",
 }
 
 func (r closeReason) String() string {
@@ -66,6 +69,12 @@ func (e *closeError) Unwrap() error { return e.cause }
 // protocolError is a frame that an honest peer does not send.
 func protocolError(format string, args ...any) error {
 	return &closeError{reason: closeProtocol, cause: fmt.Errorf(format, args...)}
+}
+
+// isIdle reports whether one of the ends closed the link for want of packets.
+func isIdle(err error) bool {
+	var c *closeError
+	return errors.As(err, &c) && c.reason == closeIdle
 }
 
 // unwelcome reports whether the peer said that this client should stay away for

@@ -54,6 +54,9 @@ type Line struct {
 	Filter frame.Filter
 	// Answers makes this end the server.
 	Answers bool
+	// Modem says that Open dials, or waits for a call: when a link has ended, or does
+	// not come up, that is done again.
+	Modem bool
 	// HalfDuplex says that what both ends send at a time is lost.
 	HalfDuplex bool
 	// Demand has the line opened when the first packet waits.
@@ -72,6 +75,9 @@ const (
 	lineBacklog = 50 * time.Millisecond
 	// batchTime is how long a frame with several packets may take.
 	batchTime = 100 * time.Millisecond
+	// lineQueueTime and lineQueuePackets are how much may wait for a line at least.
+	lineQueueTime    = 2 * time.Second
+	lineQueuePackets = 10
 	// hailEvery is how often a server without a session hails at most: firstHails times
 	// by itself, and then when it hears something.
 	hailEvery  = 5 * time.Second

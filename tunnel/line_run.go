@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -15,18 +16,25 @@ import (
 
 // overLine keeps a link over a serial line until ctx ends.
 func (t *Tunnel) overLine(ctx context.Context) error {
-	told := reporter{}
-	wait := lineRetry
+	line, told := t.config.Line, reporter{}
+	wait, rests := lineRetry, line.Demand
 	for ctx.Err() == nil {
-		began := t.config.Now()
+		if rests && !line.Answers {
+			t.demand.await(ctx)
+		}
+		links := t.count.links.Load()
 		err := t.useLine(ctx)
+		t.demand.forget()
 		if ctx.Err() != nil {
 			break
 		}
 		t.failed(err)
+		if rests = line.Demand || isIdle(err); isIdle(err) {
+			continue
+		}
 		told.report(t, err)
-		if t.config.Now()-began > goodLine {
-			wait = lineRetry
+		if t.count.links.Load() > links || line.Answers || errors.Is(err, fs.ErrNotExist) {
+			wait = lineRetry // the line was good, has to wait for calls, or may be plugged in any time
 		}
 		t.pauseOrRedial(ctx, jitter(wait, wait*3/2))
 		wait = min(2*wait, t.tuning.Load().Retry)
@@ -35,11 +43,15 @@ func (t *Tunnel) overLine(ctx context.Context) error {
 }
 
 const (
-	// lineRetry is the first wait before a line is opened again.
+	// lineRetry is the first wait before a line is opened again; it doubles.
 	lineRetry = time.Second
-	// goodLine is how long a line must have been open for the waits to begin anew.
-	goodLine = time.Minute
+	// strangeCall is how long a call may last without a link: somebody else answers,
+	// or calls.
+	strangeCall = time.Minute
 )
+
+// errNobody says that a call came to nothing.
+var errNobody = errors.New("no vpnd with this key at the other end of the line")
 
 // useLine opens the line and keeps a link over it until the line fails.
 func (t *Tunnel) useLine(ctx context.Context) error {
@@ -86,7 +98,7 @@ type lineDriver struct {
 	failed          chan error
 	spoke           chan struct{} // the modem said that it hung up
 	speech          chan []byte   // to talk
-	ended           chan *session
+	ended           chan ending
 	current         *session
 
 	// Of a client: the call under way.
@@ -121,12 +133,18 @@ func newLineDriver(t *Tunnel, port Port) *lineDriver {
 		failed: make(chan error, 1),
 		spoke:  make(chan struct{}, 1),
 		speech: make(chan []byte, 4),
-		ended:  make(chan *session, maxSessions),
+		ended:  make(chan ending, maxSessions),
 	}
 	if line.Answers {
 		d.door = crypto.NewDoor(t.config.Random, t.config.Keys...)
 	}
 	return d
+}
+
+// ending is a session that has ended, and why.
+type ending struct {
+	session *session
+	err     error
 }
 
 // maxSessions is how many sessions can have ended and not be noticed yet: the
@@ -189,6 +207,8 @@ func (d *lineDriver) framed(control byte, message []byte) []byte {
 // run is the life of an open line. It returns why the line is of no more use.
 func (d *lineDriver) run(ctx context.Context) error {
 	d.begin()
+	strange := time.NewTimer(strangeCall + 4*d.flightTime())
+	defer strange.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -204,15 +224,25 @@ func (d *lineDriver) run(ctx context.Context) error {
 			}
 		case <-d.timer.C:
 			d.tick()
-		case s := <-d.ended:
-			if s == d.current {
-				d.current = nil
-				d.begin()
+		case <-strange.C:
+			if d.config.Line.Modem && d.current == nil {
+				return errNobody
 			}
+		case e := <-d.ended:
+			if e.session != d.current {
+				continue
+			}
+			if d.current = nil; d.config.Line.Modem || isIdle(e.err) {
+				return e.err
+			}
+			d.begin()
 		case <-d.redial:
-			if s := d.current; s != nil {
+			switch s := d.current; {
+			case s != nil:
 				s.end(errShutdown)
-			} else {
+			case d.config.Line.Modem:
+				return errShutdown
+			default:
 				d.begin()
 			}
 		}
@@ -348,8 +378,8 @@ func (d *lineDriver) up(s *session) {
 	d.current = s
 	d.attach(s)
 	d.sessions.Go(func() {
-		s.run()
-		d.ended <- s
+		err := s.run()
+		d.ended <- ending{s, err}
 	})
 }
 

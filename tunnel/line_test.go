@@ -114,7 +114,7 @@ func fill(t *testing.T, size int, d time.Duration, ends ...*end) (rates []float6
 				case <-stop:
 					return
 				}
-				for e.Stats().Waiting > 20 {
+				for e.Stats().Waiting > 5 {
 					time.Sleep(time.Millisecond)
 				}
 			}

@@ -34,6 +34,16 @@ func packetLen(b []byte) (int, bool) {
 	return n, least <= n && n <= len(b)
 }
 
+// unwanted reports whether a packet of the host is to be kept off the link. It must
+// have passed packetLen.
+func (c *Config) unwanted(p []byte) bool {
+	if p[0]>>4 == 6 {
+		return c.NoIPv6 || c.NoMulticast && p[24] == 0xff
+	}
+	to := binary.BigEndian.Uint32(p[16:])
+	return c.NoMulticast && (to>>28 == 14 || to == 0xffffffff)
+}
+
 // clampMSS lowers the maximum segment size that a passing SYN announces (RFC
 // 9293, 3.7.1) to what fits into packets of mtu bytes. Other packets stay as
 // they are. The packet must have passed packetLen.

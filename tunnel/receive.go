@@ -145,6 +145,7 @@ func (r *receiver) batch(payload []byte) error {
 	if err != nil {
 		return protocolError("batch: %w", err)
 	}
+	r.moved.Store(r.heard.Load())
 	r.t.count.packedIn.Add(uint64(len(payload)))
 	r.t.count.plainIn.Add(uint64(len(block)))
 	if late {

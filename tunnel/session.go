@@ -92,6 +92,7 @@ type session struct {
 	keys    rekeying
 
 	heard    atomic.Int64 // clock at the last authentic frame, ns
+	moved    atomic.Int64 // clock at the last packets that came, ns
 	answered atomic.Bool  // there was one
 	rtt      atomic.Int64 // ns
 	epoch    atomic.Uint64
@@ -115,6 +116,15 @@ type greeting struct {
 	call   uint64          // order of first flights, on a server
 }
 
+// queueBytes bounds what waits for the link: on a line, what it takes a while to
+// send.
+func (g *greeting) queueBytes() int {
+	if g.line == nil {
+		return queueBytes
+	}
+	return max(lineQueuePackets*g.peer.mtu, g.line.bytes(lineQueueTime))
+}
+
 func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*session, error) {
 	s := &session{
 		t:         t,
@@ -126,7 +136,7 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 		keyTTL:    g.answer.terms.keyTTL,
 		maxPacket: min(t.config.MTU, g.peer.maxFrame-batchOverhead, compress.MaxBlock),
 		log:       t.config.Log.With("peer", g.conn.RemoteAddr().String()),
-		queue:     queue.New(t.pool, queueBytes),
+		queue:     queue.New(t.pool, g.queueBytes()),
 		control:   make(chan message, controlRoom),
 		line:      g.line,
 	}
@@ -142,6 +152,7 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 	s.send.init(s, g.wire, sealer, g.answer.compression)
 	s.receive.init(s, opener, g.answer.compression)
 	s.heard.Store(int64(t.config.Now()))
+	s.moved.Store(s.heard.Load())
 	s.about = Link{
 		Peer:        g.conn.RemoteAddr().String(),
 		Transport:   g.conn.RemoteAddr().Network(),
@@ -299,6 +310,9 @@ func (s *session) supervise() error {
 		if err := s.keys.check(now); err != nil {
 			return err
 		}
+		if s.isIdle(now) {
+			return errIdle
+		}
 		if quiet := s.send.idleSince(now) > idleRelease; !quiet {
 			released = false
 		} else if !released {
@@ -309,6 +323,14 @@ func (s *session) supervise() error {
 		next := time.Duration(heard) + time.Duration(pings+1)*keepalive - now
 		timer.Reset(max(time.Millisecond, min(time.Second, next)))
 	}
+}
+
+// isIdle reports whether the line is to be closed for want of packets.
+func (s *session) isIdle(now time.Duration) bool {
+	if s.line == nil || s.t.config.Line.Idle == 0 {
+		return false
+	}
+	return min(s.send.idleSince(now), now-time.Duration(s.moved.Load())) >= s.t.config.Line.Idle
 }
 
 // stamp is the clock as the payload of a PING or TIME.

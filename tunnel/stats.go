@@ -78,6 +78,7 @@ const (
 	outMalformed                // no IP packet
 	outLinkLost                 // waiting, or handed to a connection that broke at once
 	outRead                     // the device reported a bad packet
+	outUnwanted                 // kept off the link by noipv6 or nomulticast
 	outCount
 )
 
@@ -101,7 +102,7 @@ const (
 )
 
 var (
-	outNames     = [outCount]string{"no_link", "queue_full", "too_long", "malformed", "link_lost", "device_read"}
+	outNames     = [outCount]string{"no_link", "queue_full", "too_long", "malformed", "link_lost", "device_read", "unwanted"}
 	inNames      = [inCount]string{"malformed", "too_old", "device_write", "discovery"}
 	refusedNames = [refusedCount]string{"address", "door", "replay", "silent", "terms", "no_confirm", "crowd"}
 )

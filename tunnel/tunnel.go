@@ -107,6 +107,7 @@ type Tunnel struct {
 	limits [refusedCount]logLimit  // one for each cause, so that none hides another
 	bad    logLimit                // of packets from the device
 	link   atomic.Pointer[session] // where packets of the device go; nil: nowhere
+	demand demand
 
 	mu     sync.Mutex
 	since  time.Time // of the state
@@ -137,6 +138,7 @@ func New(c Config) (*Tunnel, error) {
 		since:  time.Now(),
 	}
 	t.out = newDeliverer(c.Device, &t.count)
+	t.demand.init(t)
 	t.tuning.Store(&c.Tuning)
 	return t, nil
 }
@@ -206,7 +208,7 @@ func (t *Tunnel) Stats() Stats {
 	t.mu.Lock()
 	st.Since, st.Reason = t.since, t.reason
 	t.mu.Unlock()
-	st.State = "down"
+	st.State, st.Waiting = "down", t.demand.waiting()
 	if s := t.link.Load(); s != nil {
 		st.State, st.Waiting = "up", s.queue.Len()
 		l := s.snapshot()
@@ -279,8 +281,10 @@ func (t *Tunnel) forward(packets []*queue.Buffer) {
 		switch {
 		case !ok || n != p.N:
 			t.count.dropOut(outMalformed, 1)
+		case t.config.unwanted(p.Packet()):
+			t.count.dropOut(outUnwanted, 1)
 		case s == nil:
-			t.count.dropOut(outNoLink, 1)
+			t.demand.want(packets[i : i+1])
 		case n > s.maxPacket:
 			t.count.dropOut(outTooLong, 1)
 		default:
@@ -320,6 +324,7 @@ func (t *Tunnel) attach(s *session) {
 		old.end(errDisplaced)
 	}
 	t.link.Store(s)
+	t.demand.hand(s.queue)
 	t.count.links.Add(1)
 	t.since, t.reason = time.Now(), ""
 	t.flaps.up(s.log, t.config.Now(), "cipher", s.suite.Cipher, "server", !s.client)

@@ -2,7 +2,10 @@
 // them leaves next and which is dropped.
 package queue
 
-import "sync"
+import (
+	"math"
+	"sync"
+)
 
 // Buffer holds one packet.
 type Buffer struct {
@@ -146,6 +149,26 @@ func (q *Queue) take(taken []*Buffer, most int) int {
 		q.signal()
 	}
 	return n
+}
+
+// MoveTo gives the packets that wait to another queue, as far as they find room
+// there, and returns how many did not.
+func (q *Queue) MoveTo(other *Queue) (lost int) {
+	var taken [64]*Buffer
+	for {
+		n := q.take(taken[:], math.MaxInt)
+		if n == 0 {
+			return lost
+		}
+		lost += n - other.Push(taken[:n])
+		left := taken[:0]
+		for i, b := range taken[:n] {
+			if taken[i] = nil; b != nil {
+				left = append(left, b)
+			}
+		}
+		q.pool.put(left)
+	}
 }
 
 // Len returns the number of packets that wait.

@@ -1,0 +1,84 @@
+package tunnel
+
+import (
+	"context"
+	"sync"
+
+	"vpnd/tunnel/queue"
+)
+
+// demand keeps the first packets of the host while a line is opened for them.
+type demand struct {
+	*Tunnel
+	woken chan struct{} // receives a value when packets wait
+
+	mu    sync.Mutex
+	keeps bool
+	queue *queue.Queue
+}
+
+// demandPackets is how many packets are kept: who wants to talk sends more when
+// nobody answers.
+const demandPackets = 16
+
+func (d *demand) init(t *Tunnel) {
+	d.Tunnel, d.woken = t, make(chan struct{}, 1)
+	d.queue = queue.New(t.pool, demandPackets*t.config.MTU)
+}
+
+// await waits for a packet, or a call of Redial. From now on packets are kept.
+func (d *demand) await(ctx context.Context) {
+	d.mu.Lock()
+	d.keeps = true
+	d.mu.Unlock()
+	select {
+	case <-d.woken:
+	case <-d.redial:
+	case <-ctx.Done():
+	}
+}
+
+// want takes packets that find no link; it drops those that are not kept. There
+// may be a link by now.
+func (d *demand) want(packets []*queue.Buffer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	taken := 0
+	if s := d.link.Load(); s != nil {
+		taken = s.queue.Push(packets)
+	} else if d.keeps {
+		taken = d.queue.Push(packets)
+		select {
+		case d.woken <- struct{}{}:
+		default:
+		}
+	}
+	d.count.dropOut(outNoLink, len(packets)-taken)
+}
+
+// hand gives the packets that are kept to a link.
+func (d *demand) hand(to *queue.Queue) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.count.dropOut(outNoLink, d.queue.MoveTo(to))
+	d.keeps = false
+}
+
+// forget drops the packets that are kept, and keeps no more.
+func (d *demand) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.count.dropOut(outNoLink, d.queue.Close())
+	d.queue, d.keeps = queue.New(d.pool, demandPackets*d.config.MTU), false
+	select {
+	case <-d.woken:
+	default:
+	}
+}
+
+// waiting returns how many packets are kept.
+func (d *demand) waiting() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.queue.Len()
+}
