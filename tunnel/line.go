@@ -71,13 +71,9 @@ type Line struct {
 const modemText = "NO CARRIER"
 
 const (
-	// lineBacklog is how much of the line's time may be waiting below the sender.
-	lineBacklog = 50 * time.Millisecond
-	// batchTime is how long a frame with several packets may take.
-	batchTime = 100 * time.Millisecond
-	// lineQueueTime and lineQueuePackets are how much may wait for a line at least.
-	lineQueueTime    = 2 * time.Second
-	lineQueuePackets = 10
+	// lineQueueTime is how much may wait for a line, if that is more than what waited
+	// before it was open.
+	lineQueueTime = 2 * time.Second
 	// hailEvery is how often a server without a session hails at most: firstHails times
 	// by itself, and then when it hears something.
 	hailEvery  = 5 * time.Second
@@ -111,66 +107,6 @@ func (w *lineWire) seal(out []byte, start int, s *crypto.Sealer, generation uint
 	w.escaped = w.frames.Append(w.escaped[:0], sealed)
 	return append(out[:start], w.escaped...), nil
 }
-
-// pacer writes to a port, never further ahead of the line than lineBacklog. Its
-// users take turns.
-type pacer struct {
-	port  Port
-	speed int
-	turn  chan struct{} // has room for the one whose turn it is
-	free  time.Time     // when the line has sent all that was written
-}
-
-func newPacer(port Port, speed int) *pacer {
-	return &pacer{port: port, speed: speed, turn: make(chan struct{}, 1)}
-}
-
-// write writes b and waits until the line has sent nearly all of it, or ctx ends.
-func (p *pacer) write(ctx context.Context, b []byte) error {
-	p.turn <- struct{}{}
-	defer func() { <-p.turn }()
-	if err := p.put(ctx, b); err != nil {
-		return err
-	}
-	now := time.Now()
-	if p.free.Before(now) {
-		p.free = now
-	}
-	p.free = p.free.Add(p.time(len(b)))
-	for {
-		wait := time.Until(p.free)
-		if n, err := p.port.Waiting(); err == nil {
-			wait = max(wait, p.time(n))
-		}
-		if wait -= lineBacklog; wait <= 0 || ctx.Err() != nil {
-			return nil
-		}
-		pause(ctx, wait)
-	}
-}
-
-// put gives b to the driver. After the end of ctx that may take closeTimeout.
-func (p *pacer) put(ctx context.Context, b []byte) error {
-	p.port.SetWriteDeadline(time.Time{})
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		p.port.SetWriteDeadline(time.Now().Add(closeTimeout))
-		close(ended)
-	})
-	_, err := p.port.Write(b)
-	if !stop() {
-		<-ended
-	}
-	return err
-}
-
-// time returns how long the line takes for n bytes of 10 bits.
-func (p *pacer) time(n int) time.Duration {
-	return time.Duration(n) * 10 * time.Second / time.Duration(p.speed)
-}
-
-// bytes returns how many bytes the line takes in a time.
-func (p *pacer) bytes(t time.Duration) int { return int(t * time.Duration(p.speed) / 10 / time.Second) }
 
 // answerTime is after how long a question in the channel is asked again.
 func (p *pacer) answerTime() time.Duration { return firstWait + 2*p.time(2*rekeyFrame) }

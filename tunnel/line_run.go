@@ -125,7 +125,7 @@ func newLineDriver(t *Tunnel, port Port) *lineDriver {
 	d := &lineDriver{
 		Tunnel: t,
 		port:   port,
-		pace:   newPacer(port, line.Speed),
+		pace:   newPacer(port, line, t.config.MTU),
 		out:    frame.NewLineWriter(line.Filter),
 		timer:  time.NewTimer(time.Hour),
 		frames: make(chan []byte),
@@ -162,7 +162,7 @@ func (d *lineDriver) read(ctx context.Context) {
 		default:
 		}
 	}
-	in := frame.NewLineReader(d.port, d.config.Line.Filter, largestFrame, modemText, heard)
+	in := frame.NewLineReader(d.pace, d.config.Line.Filter, largestFrame, modemText, heard)
 	for {
 		f, err := in.Next()
 		if err != nil {
@@ -220,7 +220,7 @@ func (d *lineDriver) run(ctx context.Context) error {
 			d.taken <- struct{}{}
 		case <-d.spoke:
 			if s := d.current; s != nil {
-				s.post(message{kind: framePing, payload: s.stamp()})
+				s.post(message{kind: framePing})
 			}
 		case <-d.timer.C:
 			d.tick()

@@ -158,8 +158,12 @@ func (r *receiver) batch(payload []byte) error {
 
 func (r *receiver) pong(payload []byte) {
 	// A stamp that is not ours does no harm but to this figure.
-	if rtt := int64(r.t.config.Now()) - int64(binary.BigEndian.Uint64(payload)); rtt >= 0 {
-		r.rtt.Store(rtt)
+	now, stamp := r.t.config.Now(), time.Duration(binary.BigEndian.Uint64(payload))
+	if now >= stamp {
+		r.rtt.Store(int64(now - stamp))
+	}
+	if r.line != nil {
+		r.line.speed.answered(stamp, now)
 	}
 }
 

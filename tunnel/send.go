@@ -81,7 +81,7 @@ func (w *sender) batches() error {
 	most := min(max(tune.SendBuf, w.maxPacket), w.peer.maxFrame-batchOverhead, compress.MaxBlock)
 	full := writeSize
 	if w.line != nil {
-		most, full = min(tune.SendBuf, w.line.bytes(batchTime)), 1
+		most, full = min(tune.SendBuf, w.line.batch()), 1
 	}
 	for len(w.out) < full {
 		if err := w.messages(); err != nil {
@@ -92,6 +92,11 @@ func (w *sender) batches() error {
 			return nil
 		}
 		w.packets += n
+		if w.line != nil && w.line.speed.due(w.t.config.Now()) {
+			if err := w.ping(); err != nil {
+				return err
+			}
+		}
 		if err := w.time(); err != nil {
 			return err
 		}
@@ -154,7 +159,19 @@ func (w *sender) message(m message) error {
 	case askGeneration:
 		return w.generation(m.next)
 	}
+	if m.kind == framePing { // the clock as late as can be: it measures the way
+		return w.ping()
+	}
 	return w.frame(m.kind, m.payload)
+}
+
+// ping sends the clock, which comes back in a PONG.
+func (w *sender) ping() error {
+	now := w.t.config.Now()
+	if w.line != nil {
+		w.line.speed.asked(now)
+	}
+	return w.frame(framePing, appendStamp(nil, now))
 }
 
 // generation moves to the keys of a rekey. The frame that announces them is the

@@ -118,11 +118,11 @@ type greeting struct {
 
 // queueBytes bounds what waits for the link: on a line, what it takes a while to
 // send.
-func (g *greeting) queueBytes() int {
+func (g *greeting) queueBytes(mtu int) int {
 	if g.line == nil {
 		return queueBytes
 	}
-	return max(lineQueuePackets*g.peer.mtu, g.line.bytes(lineQueueTime))
+	return max(demandPackets*mtu, g.line.bytes(lineQueueTime))
 }
 
 func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*session, error) {
@@ -136,7 +136,7 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 		keyTTL:    g.answer.terms.keyTTL,
 		maxPacket: min(t.config.MTU, g.peer.maxFrame-batchOverhead, compress.MaxBlock),
 		log:       t.config.Log.With("peer", g.conn.RemoteAddr().String()),
-		queue:     queue.New(t.pool, g.queueBytes()),
+		queue:     queue.New(t.pool, g.queueBytes(t.config.MTU)),
 		control:   make(chan message, controlRoom),
 		line:      g.line,
 	}
@@ -281,9 +281,9 @@ func (s *session) post(m message) bool {
 func (s *session) supervise() error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	s.post(message{kind: framePing, payload: s.stamp()}) // measures the round trip
-	var pings int                                        // since the peer was heard
-	var asked int64                                      // s.heard at that time
+	s.post(message{kind: framePing}) // measures the round trip
+	var pings int                    // since the peer was heard
+	var asked int64                  // s.heard at that time
 	released := false
 	for {
 		select {
@@ -305,7 +305,7 @@ func (s *session) supervise() error {
 			return fmt.Errorf("%w for %v", ErrNoAnswer, idle.Round(time.Millisecond))
 		case due > pings:
 			pings = due
-			s.post(message{kind: framePing, payload: s.stamp()})
+			s.post(message{kind: framePing})
 		}
 		if err := s.keys.check(now); err != nil {
 			return err
@@ -332,9 +332,6 @@ func (s *session) isIdle(now time.Duration) bool {
 	}
 	return min(s.send.idleSince(now), now-time.Duration(s.moved.Load())) >= s.t.config.Line.Idle
 }
-
-// stamp is the clock as the payload of a PING or TIME.
-func (s *session) stamp() []byte { return appendStamp(nil, s.t.config.Now()) }
 
 func (s *session) snapshot() Link {
 	l := s.about

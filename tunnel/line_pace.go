@@ -1,0 +1,130 @@
+package tunnel
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// lineBacklog is how much of the line's time may be waiting below the sender.
+	lineBacklog = 50 * time.Millisecond
+	// batchTime is how long a frame with several packets may take, and turnTime where
+	// each change of direction costs.
+	batchTime = 100 * time.Millisecond
+	turnTime  = 500 * time.Millisecond
+)
+
+// pacer writes to a port, never further ahead of the line than lineBacklog. Its
+// users take turns.
+type pacer struct {
+	port  Port
+	turn  chan struct{} // has room for the one whose turn it is
+	free  time.Time     // when the line has sent all that was written
+	speed speed
+	half  bool         // both directions share the line
+	heard atomic.Int64 // when something came over it, Unix time in ns
+}
+
+func newPacer(port Port, line *Line, mtu int) *pacer {
+	p := &pacer{port: port, turn: make(chan struct{}, 1), half: line.HalfDuplex}
+	p.speed.init(line.Speed, mtu)
+	return p
+}
+
+// Read reads from the port.
+func (p *pacer) Read(b []byte) (int, error) {
+	n, err := p.port.Read(b)
+	p.heard.Store(time.Now().UnixNano())
+	return n, err
+}
+
+// write writes b and waits until the line has sent nearly all of it, or ctx ends.
+func (p *pacer) write(ctx context.Context, b []byte) error {
+	p.turn <- struct{}{}
+	defer func() { <-p.turn }()
+	backlog := lineBacklog
+	if p.half {
+		p.awaitSilence(ctx)
+		backlog = 0
+	}
+	if err := p.put(ctx, b); err != nil {
+		return err
+	}
+	if now := time.Now(); p.free.Before(now) {
+		p.free = now
+	}
+	p.free = p.free.Add(p.time(len(b)))
+	p.speed.sent(len(b))
+	for {
+		wait := time.Until(p.free)
+		if n, err := p.port.Waiting(); err == nil {
+			wait = max(wait, p.time(n))
+		}
+		if wait -= backlog; wait <= 0 || ctx.Err() != nil {
+			return nil
+		}
+		pause(ctx, wait)
+	}
+}
+
+// slot is how long it takes at most until the other end hears that this one speaks:
+// adapters keep what they hear for 16 ms.
+const slot = 20 * time.Millisecond
+
+// awaitSilence waits until a line that both ends share is free. Who has spoken last
+// waits longer, so that the ends take turns; and each time another while, because
+// two that begin at the same time never hear each other.
+func (p *pacer) awaitSilence(ctx context.Context) {
+	one := slot + p.time(4)
+	other, own := one+rand.N(one), 3*one+rand.N(2*one)
+	for ctx.Err() == nil {
+		free := time.Unix(0, p.heard.Load()).Add(other)
+		if after := p.free.Add(own); after.After(free) && p.free.UnixNano() > p.heard.Load() {
+			free = after
+		}
+		wait := time.Until(free)
+		if wait <= 0 {
+			return
+		}
+		pause(ctx, wait)
+	}
+}
+
+// put gives b to the driver. After the end of ctx that may take closeTimeout.
+func (p *pacer) put(ctx context.Context, b []byte) error {
+	p.port.SetWriteDeadline(time.Time{})
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		p.port.SetWriteDeadline(time.Now().Add(closeTimeout))
+		close(ended)
+	})
+	_, err := p.port.Write(b)
+	if !stop() {
+		<-ended
+	}
+	return err
+}
+
+// batch is how many bytes of packets a frame may have.
+func (p *pacer) batch() int {
+	if p.half {
+		return p.bytes(turnTime)
+	}
+	return p.bytes(batchTime)
+}
+
+// time returns how long the line takes for n bytes.
+func (p *pacer) time(n int) time.Duration {
+	p.speed.mu.Lock()
+	defer p.speed.mu.Unlock()
+	return p.speed.timeFor(n)
+}
+
+// bytes returns how many bytes the line takes in a time.
+func (p *pacer) bytes(t time.Duration) int {
+	p.speed.mu.Lock()
+	defer p.speed.mu.Unlock()
+	return p.speed.bytesIn(t)
+}
