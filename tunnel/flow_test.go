@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"context"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -120,13 +121,42 @@ func (f *flow) start(t testing.TB, c Config) (client *Tunnel) {
 	c.Up = func(Link) { up <- struct{}{} }
 	c.Log = slog.New(slog.DiscardHandler)
 	cs, cc := c, c
-	cs.Device, cs.Listener = sinkDevice{f, make(chan struct{})}, l
-	cc.Device, cc.Servers = source{f}, []Dial{dialer(l)}
+	cs.Device, cc.Device = sinkDevice{f, make(chan struct{})}, source{f}
+	if c.Line == nil {
+		cs.Listener, cc.Servers = l, []Dial{dialer(l)}
+	} else {
+		cs.Line, cc.Line = portPair(t, l, *c.Line)
+	}
 	run(t, cs)
 	client, _ = run(t, cc)
 	<-up
 	<-up
 	return client
+}
+
+// tcpPort is a connection that looks like a serial line.
+type tcpPort struct{ net.Conn }
+
+func (tcpPort) Waiting() (int, error) { return 0, nil }
+
+// portPair returns a line whose ends are those of a connection to l, which it
+// closes.
+func portPair(t testing.TB, l net.Listener, line Line) (server, client *Line) {
+	t.Helper()
+	open := func(conn net.Conn, err error, answers bool) *Line {
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := line
+		own.Answers, own.Open = answers, func(context.Context) (Port, error) { return tcpPort{conn}, nil }
+		return &own
+	}
+	near, err := dialer(l)(t.Context())
+	client = open(near, err, false)
+	far, err := l.Accept()
+	server = open(far, err, true)
+	l.Close()
+	return server, client
 }
 
 // TestNoAllocations counts what a live pair allocates while packets flow, five to
@@ -137,16 +167,24 @@ func TestNoAllocations(t *testing.T) {
 	for _, test := range []struct {
 		cipher crypto.Cipher
 		policy string
+		line   *Line
 	}{
-		{crypto.AES256GCM, "off"},
-		{crypto.ChaCha20Poly1305, "off"},
-		{crypto.Blowfish, "off"},
-		{crypto.AES256GCM, "s2"},
-		{crypto.AES256GCM, "deflate"},
-		{crypto.AES256GCM, "zstd"},
+		{crypto.AES256GCM, "off", nil},
+		{crypto.ChaCha20Poly1305, "off", nil},
+		{crypto.Blowfish, "off", nil},
+		{crypto.AES256GCM, "s2", nil},
+		{crypto.AES256GCM, "deflate", nil},
+		{crypto.AES256GCM, "zstd", nil},
+		{crypto.Blowfish, "off", &Line{Name: "line", Speed: 1e9}},
+		{crypto.AES256GCM, "zstd", &Line{Name: "line", Speed: 1e9}},
 	} {
-		t.Run(test.cipher.String()+" "+test.policy, func(t *testing.T) {
+		name := test.cipher.String() + " " + test.policy
+		if test.line != nil {
+			name += " over a line"
+		}
+		t.Run(name, func(t *testing.T) {
 			c := testConfig(t)
+			c.Line = test.line
 			c.Ciphers = []crypto.Cipher{test.cipher}
 			c.Tuning.Compress, c.Tuning.SendBuf, c.MTU = test.policy, 1024, 256
 			f := newFlow(200)

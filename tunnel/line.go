@@ -129,7 +129,7 @@ func (c *lineConn) LocalAddr() net.Addr                { return lineAddr(c.name)
 func (c *lineConn) RemoteAddr() net.Addr               { return lineAddr(c.name) }
 func (c *lineConn) SetDeadline(t time.Time) error      { return os.ErrNoDeadline }
 func (c *lineConn) SetReadDeadline(t time.Time) error  { return nil }
-func (c *lineConn) SetWriteDeadline(t time.Time) error { return nil } // see put
+func (c *lineConn) SetWriteDeadline(t time.Time) error { c.limit(c.ctx, t); return nil }
 
 // lineAddr is the name of a line as an address.
 type lineAddr string

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -25,10 +26,14 @@ type pacer struct {
 	speed speed
 	half  bool         // both directions share the line
 	heard atomic.Int64 // when something came over it, Unix time in ns
+	timer *time.Timer  // of the one whose turn it is
+
+	mu   sync.Mutex
+	user context.Context // of the one who writes
 }
 
 func newPacer(port Port, line *Line, mtu int) *pacer {
-	p := &pacer{port: port, turn: make(chan struct{}, 1), half: line.HalfDuplex}
+	p := &pacer{port: port, turn: make(chan struct{}, 1), half: line.HalfDuplex, timer: time.NewTimer(0)}
 	p.speed.init(line.Speed, mtu)
 	return p
 }
@@ -65,7 +70,7 @@ func (p *pacer) write(ctx context.Context, b []byte) error {
 		if wait -= backlog; wait <= 0 || ctx.Err() != nil {
 			return nil
 		}
-		pause(ctx, wait)
+		p.sleep(ctx, wait)
 	}
 }
 
@@ -88,23 +93,49 @@ func (p *pacer) awaitSilence(ctx context.Context) {
 		if wait <= 0 {
 			return
 		}
-		pause(ctx, wait)
+		p.sleep(ctx, wait)
 	}
 }
 
-// put gives b to the driver. After the end of ctx that may take closeTimeout.
+// put gives b to the driver, for the user whose context it is.
 func (p *pacer) put(ctx context.Context, b []byte) error {
-	p.port.SetWriteDeadline(time.Time{})
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		p.port.SetWriteDeadline(time.Now().Add(closeTimeout))
-		close(ended)
-	})
+	p.use(ctx)
+	defer p.use(nil)
 	_, err := p.port.Write(b)
-	if !stop() {
-		<-ended
-	}
 	return err
+}
+
+// use notes who writes. Who has ended has little time.
+func (p *pacer) use(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.user = ctx; ctx == nil {
+		return
+	}
+	var limit time.Time
+	if ctx.Err() != nil {
+		limit = time.Now().Add(closeTimeout)
+	}
+	p.port.SetWriteDeadline(limit)
+}
+
+// limit gives a user that has ended until then to write what it is writing.
+func (p *pacer) limit(ctx context.Context, until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.user == ctx {
+		p.port.SetWriteDeadline(until)
+	}
+}
+
+// sleep waits for d or the end of ctx.
+func (p *pacer) sleep(ctx context.Context, d time.Duration) {
+	p.timer.Reset(d)
+	select {
+	case <-ctx.Done():
+		p.timer.Stop()
+	case <-p.timer.C:
+	}
 }
 
 // batch is how many bytes of packets a frame may have.
