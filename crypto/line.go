@@ -26,6 +26,12 @@ const (
 // again.
 var ErrOld = errors.New("older than another frame")
 
+// Number returns the number of the next frame.
+func (s *Sealer) Number() uint32 { return uint32(s.number) }
+
+// LineDue is Due where a frame's number has to fit into NumberBits.
+func (s *Sealer) LineDue() bool { return s.Due() || s.number >= dueNumber }
+
 // OpenAt is Open for a line that loses and damages frames: the frame says its epoch,
 // the last EpochBits of it, and its number. Frames open only in the order of their
 // numbers. What fails changes nothing, and later frames open all the same. The

@@ -165,11 +165,11 @@ func TestLineCeiling(t *testing.T) {
 func TestDueNumber(t *testing.T) {
 	s, _ := channelOf(t, Suite{AES256GCM, 0})
 	s.number = dueNumber - 1
-	if s.Due() {
+	if s.LineDue() {
 		t.Error("due too early")
 	}
 	seal(t, s, "")
-	if !s.Due() {
+	if !s.LineDue() {
 		t.Error("not due")
 	}
 }

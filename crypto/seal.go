@@ -86,10 +86,7 @@ func (s *Sealer) Seal(frame []byte, header int) ([]byte, error) {
 
 // Due reports whether the epoch has carried what it should: a sender tells the
 // other end, and calls Ratchet.
-func (h *half) Due() bool { return h.blocks >= h.suite.limit() || h.number >= dueNumber }
-
-// Number returns the number of the next frame.
-func (s *Sealer) Number() uint32 { return uint32(s.number) }
+func (h *half) Due() bool { return h.blocks >= h.suite.limit() }
 
 // Opener turns sealed frames back into plaintext. It belongs to one goroutine.
 type Opener struct {

@@ -93,8 +93,9 @@ type lineWire struct {
 	escaped []byte
 }
 
-func (*lineWire) room() int       { return lineHeader }
-func (*lineWire) announces() bool { return false }
+func (*lineWire) room() int                 { return lineHeader }
+func (*lineWire) due(s *crypto.Sealer) bool { return s.LineDue() }
+func (*lineWire) announces() bool           { return false }
 
 func (w *lineWire) seal(out []byte, start int, s *crypto.Sealer, generation uint8) ([]byte, error) {
 	f := out[start:]

@@ -59,7 +59,7 @@ func (g *rig) seal(out []byte, kind uint8, payload ...byte) []byte {
 		g.t.Fatal(err)
 	}
 	g.scratch = sealed
-	if g.sealer.Due() {
+	if g.wire.due(g.sealer) {
 		if err := g.sealer.Ratchet(); err != nil {
 			g.t.Fatal(err)
 		}

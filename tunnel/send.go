@@ -224,7 +224,7 @@ func (w *sender) begin(kind uint8) {
 // finish seals the frame, and moves to the next epoch when this one has carried
 // enough.
 func (w *sender) finish() error {
-	if err := w.seal(); err != nil || !w.sealer.Due() {
+	if err := w.seal(); err != nil || !w.wire.due(w.sealer) {
 		return err
 	}
 	if w.wire.announces() {

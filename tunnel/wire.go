@@ -15,6 +15,8 @@ type wire interface {
 	// with what travels in its place. The generation counts the rekeys of the
 	// session.
 	seal(out []byte, start int, s *crypto.Sealer, generation uint8) ([]byte, error)
+	// due reports whether the keys have sealed what they should.
+	due(s *crypto.Sealer) bool
 	// announces reports whether a frame tells the peer of a change of keys. Otherwise
 	// each frame says which keys it has.
 	announces() bool
@@ -26,8 +28,9 @@ const maxHeader = 4
 // stream is a wire that loses nothing: the peer counts frames and knows the keys.
 type stream struct{}
 
-func (stream) room() int       { return frame.HeaderSize }
-func (stream) announces() bool { return true }
+func (stream) room() int                 { return frame.HeaderSize }
+func (stream) due(s *crypto.Sealer) bool { return s.Due() }
+func (stream) announces() bool           { return true }
 
 func (stream) seal(out []byte, start int, s *crypto.Sealer, _ uint8) ([]byte, error) {
 	out = slices.Grow(out, crypto.TagSize)
