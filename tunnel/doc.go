@@ -41,7 +41,7 @@
 //	 7 REKEY2   48 bytes
 //	 8 CONFIRM  empty
 //	 9 RESET    number 4: the history of compression is lost, start anew
-//	10 CLOSE    reason 1: 1 shutdown, 2 displaced, 3 revoked, 4 key age, 5 protocol, 6 delay
+//	10 CLOSE    reason 1: 1 shutdown, 2 displaced, 3 revoked, 4 key age, 5 protocol, 6 delay, 7 idle
 //
 // Any other type, any other length and any failure to open ends the session. A
 // stream that ends without CLOSE is a line failure.
@@ -62,4 +62,26 @@
 // keepalive seconds without an authentic frame are answered with a PING, and
 // (noanswer+1) x keepalive seconds of silence end the link. The client dials
 // again as schedule says. Up and Down are called in the order of events.
+//
+// # A serial line
+//
+// A line loses and damages frames, so each says which keys it has; line.go has the
+// form. There is no RATCHET, and the next frame with new keys stands for CONFIRM.
+// What does not open is dropped and counted, and changes nothing. One goroutine,
+// lineDriver, has the handshakes and gives all other frames to the session whose
+// keys they have:
+//
+//	client                                     server
+//	   ... <----- HAIL --------------------    no session here: at start, and when something comes that does not open
+//	  call ------ F1 --------------------->    the same bytes again, later and later, until
+//	       <----- F2 ----------------------    the same bytes again for the same F1
+//	    up ------ CONFIRM, or any frame -->    up: the session before ends now, and not earlier
+//	       ------ REKEY1, again ---------->
+//	       <----- REKEY2 for each ---------
+//
+// A line with a modem is closed, which hangs up, when its link has ended or does not
+// come up, and opened again, which dials or waits for a call. What is written never
+// waits long below the sender: in the driver by its own account, in a modem by the
+// time that a PONG takes, see speed. On a line that both directions share the ends
+// take turns by listening first, see pacer.
 package tunnel
