@@ -62,15 +62,31 @@ func (p *pacer) write(ctx context.Context, b []byte) error {
 	}
 	p.free = p.free.Add(p.time(len(b)))
 	p.speed.sent(len(b))
-	for {
+	p.drain(ctx, backlog)
+	return nil
+}
+
+// drain waits until no more than backlog is left to be sent, or ctx ends.
+func (p *pacer) drain(ctx context.Context, backlog time.Duration) {
+	for ctx.Err() == nil {
 		wait := time.Until(p.free)
 		if n, err := p.port.Waiting(); err == nil {
 			wait = max(wait, p.time(n))
 		}
-		if wait -= backlog; wait <= 0 || ctx.Err() != nil {
-			return nil
+		if wait -= backlog; wait <= 0 {
+			return
 		}
 		p.sleep(ctx, wait)
+	}
+}
+
+// finish waits for its turn, and then until all is sent.
+func (p *pacer) finish(ctx context.Context) {
+	select {
+	case p.turn <- struct{}{}:
+		p.drain(ctx, 0)
+		<-p.turn
+	case <-ctx.Done():
 	}
 }
 

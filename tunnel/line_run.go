@@ -75,8 +75,11 @@ func (d *lineDriver) hangUp(cause error) {
 	if d.current != nil {
 		d.current.end(cause)
 	}
-	d.stop()
 	d.sessions.Wait()
+	d.stop()
+	limit, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	d.pace.finish(limit) // the good-bye; closing forgets what is not sent
 	d.port.Close()
 	d.parts.Wait()
 }

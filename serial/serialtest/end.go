@@ -177,11 +177,11 @@ func (e *End) Breaks() int {
 	return e.breaks
 }
 
-// Close makes Read and Write return os.ErrClosed. The line itself goes on; Open
-// gives the end to the next user.
+// Close makes Read and Write return os.ErrClosed, and forgets what the wire has not
+// taken. The line itself goes on; Open gives the end to the next user.
 func (e *End) Close() error {
 	e.line.do(func() {
-		e.closed = true
+		e.closed, e.out = true, nil
 		e.reading.stop()
 		e.writing.stop()
 	})
