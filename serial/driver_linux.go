@@ -3,6 +3,7 @@
 package serial
 
 import (
+	"errors"
 	"os"
 	"time"
 	"unsafe"
@@ -108,11 +109,26 @@ const (
 	rs485RTSOnSend = 1 << 1
 )
 
+func (d driver) rs485() (s rs485, err error) {
+	err = d.ioctl(unix.TIOCGRS485, unsafe.Pointer(&s))
+	return s, err
+}
+
+func (d driver) putRS485(s *rs485) error { return d.ioctl(unix.TIOCSRS485, unsafe.Pointer(s)) }
+
+// setRS485 turns the direction by RTS on. The driver answers with what it can do of
+// that.
 func (d driver) setRS485(r RS485) error {
 	s := rs485{
 		flags:  rs485Enabled | rs485RTSOnSend,
 		before: uint32(r.Before / time.Millisecond),
 		after:  uint32(r.After / time.Millisecond),
 	}
-	return d.ioctl(unix.TIOCSRS485, unsafe.Pointer(&s))
+	if err := d.putRS485(&s); err != nil {
+		return err
+	}
+	if s.flags&rs485Enabled == 0 {
+		return errors.New("the driver leaves it off")
+	}
+	return nil
 }

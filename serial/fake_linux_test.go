@@ -1,7 +1,10 @@
+//go:build !ppc && !ppc64 && !ppc64le
+
 package serial
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +21,7 @@ type fakeUART struct {
 	waiting int32
 	count   *icounter // nil: the driver does not count
 	rs485   *rs485    // nil: the driver has none
+	no485   bool      // the driver takes RS-485 and leaves it off
 	divides uint32    // the fastest speed; others are that by a whole number
 	noFlow  bool      // no RTS/CTS
 	flushes int
@@ -54,7 +58,15 @@ func (f *fakeUART) ioctl(request uint, arg unsafe.Pointer) error {
 		if f.rs485 == nil {
 			return unix.ENOTTY
 		}
+		if f.no485 {
+			(*rs485)(arg).flags = 0
+		}
 		*f.rs485 = *(*rs485)(arg)
+	case unix.TIOCGRS485:
+		if f.rs485 == nil {
+			return unix.ENOTTY
+		}
+		*(*rs485)(arg) = *f.rs485
 	default:
 		return unix.ENOTTY
 	}
@@ -65,6 +77,7 @@ func (f *fakeUART) ioctlValue(request uint, value uintptr) error {
 	switch {
 	case request == unix.TCFLSH && value == unix.TCIOFLUSH:
 		f.flushes++
+	case request == unix.TIOCNXCL:
 	case request == unix.TCSBRK && value == 0:
 		f.breaks++
 	default:
@@ -104,18 +117,67 @@ func TestFakeFlowControl(t *testing.T) {
 }
 
 func TestFakeRS485(t *testing.T) {
-	f := &fakeUART{divides: 9600, rs485: &rs485{}}
-	p := &Port{driver: driver{f}}
-	mode := Mode{Speed: 9600, RS485: &RS485{Before: 2 * time.Millisecond, After: 5 * time.Millisecond}}
-	if err := p.Set(mode); err != nil {
-		t.Fatal(err)
+	before := rs485{flags: 4, after: 1}
+	f := &fakeUART{divides: 9600, rs485: &before}
+	p := fakePort(t, f)
+	mode := Mode{Speed: 9600, RTSCTS: true, RS485: &RS485{Before: 2 * time.Millisecond, After: 5 * time.Millisecond}}
+	for range 2 {
+		if err := p.Set(mode); err != nil {
+			t.Fatal(err)
+		}
+		if want := (rs485{flags: 3, before: 2, after: 5}); *f.rs485 != want {
+			t.Errorf("driver was told %+v", *f.rs485)
+		}
+		if f.set.Cflag&unix.CRTSCTS != 0 {
+			t.Error("RTS is flow control and direction at once")
+		}
 	}
-	if want := (rs485{flags: 3, before: 2, after: 5}); *f.rs485 != want {
-		t.Errorf("driver was told %+v", *f.rs485)
+	p.Close()
+	if want := (rs485{flags: 4, after: 1}); *f.rs485 != want {
+		t.Errorf("left as %+v", *f.rs485)
+	}
+	f.no485 = true
+	if err := p.Set(mode); !errors.Is(err, ErrMode) || !strings.Contains(err.Error(), "RS-485: the driver leaves it off") {
+		t.Error(err)
 	}
 	f.rs485 = nil
 	if err := p.Set(mode); !errors.Is(err, ErrMode) || !strings.Contains(err.Error(), "RS-485") {
 		t.Error(err)
+	}
+}
+
+// fakePort is an open port whose driver is a fake.
+func fakePort(t *testing.T, f *fakeUART) *Port {
+	t.Helper()
+	tty, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Port{tty: tty, driver: driver{f}, old: &unix.Termios{Ospeed: 1200}}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// TestFakeStandstill has a line whose flow control has stopped it for good.
+func TestFakeStandstill(t *testing.T) {
+	f := &fakeUART{divides: 9600, waiting: 77}
+	p := fakePort(t, f)
+	begin := time.Now()
+	if err := p.SendBreak(); !errors.Is(err, os.ErrDeadlineExceeded) || f.breaks != 0 {
+		t.Errorf("break: %v", err)
+	}
+	if took := time.Since(begin); took < breakTime {
+		t.Errorf("break gives up after %v", took)
+	}
+	if p.Drain(time.Millisecond) {
+		t.Error("drained")
+	}
+	if err := p.Close(); err != nil || f.flushes != 1 || f.set.Ospeed != 1200 {
+		t.Errorf("close: %v, %+v", err, f)
+	}
+	f = &fakeUART{divides: 9600}
+	if p := fakePort(t, f); !p.Drain(time.Hour) || p.Close() != nil || f.flushes != 0 {
+		t.Error("what was sent is thrown away")
 	}
 }
 
@@ -138,6 +200,7 @@ func TestFakeModemLines(t *testing.T) {
 	if n, err := p.Waiting(); n != 77 || err != nil {
 		t.Error(n, err)
 	}
+	f.waiting = 0
 	if err := errors.Join(p.SendBreak(), p.Flush()); err != nil || f.breaks != 1 || f.flushes != 1 {
 		t.Error(err, f)
 	}

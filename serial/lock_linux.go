@@ -5,6 +5,7 @@ package serial
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,7 +17,10 @@ import (
 
 // lockFile is a UUCP lock file: LCK..ttyS0 with the owner's process number as 10
 // characters and a line feed. nil is one that is not needed.
-type lockFile struct{ path string }
+type lockFile struct {
+	path string
+	made os.FileInfo
+}
 
 // takeLock makes the lock file of a device. One whose owner is gone is replaced.
 func takeLock(dir, device string) (*lockFile, error) {
@@ -37,10 +41,14 @@ func takeLock(dir, device string) (*lockFile, error) {
 	if err := own.Chmod(0o644); err != nil {
 		return nil, fmt.Errorf("write lock file: %w", err)
 	}
+	made, err := own.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("write lock file: %w", err)
+	}
 	for range lockTries {
 		err := os.Link(own.Name(), path)
 		if err == nil {
-			return &lockFile{path}, nil
+			return &lockFile{path, made}, nil
 		}
 		if !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("make lock file: %w", err)
@@ -63,14 +71,15 @@ func lockName(device string) string {
 // removeStale removes a lock file whose owner does not live, and is an error when
 // it does.
 func removeStale(path string) error {
-	text, err := os.ReadFile(path)
+	text, err := readLock(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("read lock file: %w", err)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	number, _, _ := strings.Cut(strings.TrimSpace(text), " ") // some write their name behind it
+	pid, err := strconv.Atoi(number)
 	if err != nil || pid <= 0 {
 		return fmt.Errorf("%w: %s says %.20q; remove it if nobody uses the line", ErrInUse, path, text)
 	}
@@ -83,6 +92,21 @@ func removeStale(path string) error {
 	return nil
 }
 
+// readLock returns the beginning of a lock file. The directory is open to everybody
+// on many hosts: what is no plain file is not read.
+func readLock(path string) (string, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if is, err := f.Stat(); err != nil || !is.Mode().IsRegular() {
+		return "", fmt.Errorf("%s is not a plain file", path)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, 128))
+	return string(text), err
+}
+
 // nameOf returns the name of a process in brackets, if it can be had.
 func nameOf(pid int) string {
 	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
@@ -92,8 +116,12 @@ func nameOf(pid int) string {
 	return " (" + strings.TrimSpace(string(name)) + ")"
 }
 
+// release removes the lock file, unless somebody has put another one in its place.
 func (l *lockFile) release() {
-	if l != nil {
+	if l == nil {
+		return
+	}
+	if is, err := os.Lstat(l.path); err == nil && os.SameFile(is, l.made) {
 		os.Remove(l.path)
 	}
 }

@@ -1,3 +1,5 @@
+//go:build !ppc && !ppc64 && !ppc64le
+
 package serial
 
 import (
@@ -84,6 +86,7 @@ func TestSettings(t *testing.T) {
 	}{
 		{Mode{Speed: 9600}, unix.CS8 | unix.CREAD | unix.HUPCL, unix.CLOCAL | unix.CRTSCTS | unix.PARENB | unix.CSTOPB},
 		{Mode{Speed: 12345, Local: true}, unix.CS8 | unix.CLOCAL, unix.HUPCL | unix.CRTSCTS},
+		{Mode{Speed: 4800, AnyCarrier: true}, unix.HUPCL | unix.CLOCAL, unix.CRTSCTS},
 		{Mode{Speed: 3000000, RTSCTS: true}, unix.CRTSCTS, unix.CLOCAL},
 	} {
 		t.Run(fmt.Sprint(test.mode.Speed), func(t *testing.T) {
@@ -138,6 +141,18 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
+// TestNoModemLines asks a line that has none, as pseudo terminals.
+func TestNoModemLines(t *testing.T) {
+	_, path := cable(t)
+	p := open(t, path, Mode{Speed: 9600})
+	if on, err := p.Carrier(); on || !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("carrier %v, %v", on, err)
+	}
+	if err := p.SetDTR(false); !errors.Is(err, errors.ErrUnsupported) {
+		t.Error(err)
+	}
+}
+
 // TestUnplugged closes the far end, which is a hang-up to the near one.
 func TestUnplugged(t *testing.T) {
 	far, path := cable(t)
@@ -153,6 +168,16 @@ func TestUnplugged(t *testing.T) {
 	}
 	if _, err := p.Write([]byte{1}); !errors.Is(err, ErrCarrierLost) {
 		t.Error("write:", err)
+	}
+	_, carrier := p.Carrier()
+	for what, err := range map[string]error{"set": p.Set(Mode{Speed: 1200}), "DTR": p.SetDTR(false), "carrier": carrier, "break": p.SendBreak()} {
+		if !errors.Is(err, ErrCarrierLost) || errors.Is(err, ErrMode) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	begin := time.Now()
+	if p.Drain(time.Minute); time.Since(begin) > time.Minute/2 {
+		t.Error("waits for a line that is gone")
 	}
 }
 
@@ -190,7 +215,7 @@ func TestOpenErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		filepath.Join(dir, "none"): "no such file or directory",
+		filepath.Join(dir, "none"): "open " + filepath.Join(dir, "none") + ": no such file or directory",
 		plain:                      "not a serial line: inappropriate ioctl for device",
 		"/dev/null":                "not a serial line: inappropriate ioctl for device",
 	} {
@@ -232,6 +257,8 @@ func TestLockFile(t *testing.T) {
 		{"stale", fmt.Sprintf("%10d\n", gone.Process.Pid), ""},
 		{"our own number, of before a restart", fmt.Sprintf("%10d\n", os.Getpid()), ""},
 		{"alive", fmt.Sprintf("%10d\n", os.Getppid()), fmt.Sprintf("in use by process %d (", os.Getppid())},
+		{"stale, of minicom", fmt.Sprintf("%10d minicom root\n", gone.Process.Pid), ""},
+		{"alive, of minicom", fmt.Sprintf("%10d minicom root\n", os.Getppid()), fmt.Sprintf("in use by process %d (", os.Getppid())},
 		{"without a number", "uucp", `LCK..ttyS7 says "uucp"; remove it if nobody uses the line`},
 		{"number of no process", "-5", `LCK..ttyS7 says "-5"`},
 		{"empty", "", `LCK..ttyS7 says ""`},
@@ -263,5 +290,42 @@ func TestLockFile(t *testing.T) {
 	}
 	if l, err := takeLock(filepath.Join(t.TempDir(), "none"), "/dev/ttyS7"); l != nil || err != nil {
 		t.Errorf("no directory: %v, %v", l, err)
+	}
+}
+
+// TestStrangeLockFile has what anybody may put into a directory that is open to all.
+func TestStrangeLockFile(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"pipe":   func(path string) error { return unix.Mkfifo(path, 0o666) },
+		"device": func(path string) error { return unix.Mknod(path, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))) }, // zero
+		"link": func(path string) error {
+			return errors.Join(os.WriteFile(path+".text", []byte("1"), 0o644), os.Symlink(path+".text", path))
+		},
+		"directory": func(path string) error { return os.Mkdir(path, 0o777) },
+	} {
+		dir := t.TempDir()
+		if err := put(filepath.Join(dir, "LCK..ttyS7")); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := takeLock(dir, "/dev/ttyS7"); err == nil || !strings.Contains(err.Error(), "read lock file") {
+			t.Errorf("%s: %v, %v", name, l, err)
+		}
+	}
+}
+
+// TestForeignLockFile leaves the lock file of somebody who has removed ours.
+func TestForeignLockFile(t *testing.T) {
+	dir := t.TempDir()
+	l, err := takeLock(dir, "/dev/ttyS7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := filepath.Join(dir, "new")
+	if err := errors.Join(os.WriteFile(foreign, []byte("1"), 0o644), os.Rename(foreign, l.path)); err != nil {
+		t.Fatal(err)
+	}
+	l.release()
+	if text, err := os.ReadFile(l.path); string(text) != "1" {
+		t.Errorf("%q, %v", text, err)
 	}
 }

@@ -26,6 +26,7 @@ func (*Port) Close() error                       { return errSystem }
 func (*Port) Waiting() (int, error)              { return 0, errSystem }
 func (*Port) Carrier() (bool, error)             { return false, errSystem }
 func (*Port) SetDTR(bool) error                  { return errSystem }
+func (*Port) Drain(time.Duration) bool           { return false }
 func (*Port) Flush() error                       { return errSystem }
 func (*Port) SendBreak() error                   { return errSystem }
 func (*Port) Counters() (c Counters, known bool) { return c, false }

@@ -17,7 +17,10 @@ type Mode struct {
 	Speed int
 	// Local ignores the carrier and leaves DTR alone: there is no modem.
 	Local bool
-	// RTSCTS is flow control by the lines RTS and CTS.
+	// AnyCarrier ignores the carrier for the time being: a modem that still has to dial
+	// has none.
+	AnyCarrier bool
+	// RTSCTS is flow control by the lines RTS and CTS. With RS485 there is none.
 	RTSCTS bool
 	// RS485, if not nil, has the driver switch the direction of a bus.
 	RS485 *RS485

@@ -16,7 +16,7 @@
 // keyword, which takes the next word as its argument:
 //
 //	ABORT, CLR_ABORT    end the script with an error when this is read; no longer
-//	REPORT, CLR_REPORT  report this and the rest of its line once; no longer
+//	REPORT, CLR_REPORT  report this and the rest of its line, once; no longer
 //	TIMEOUT             seconds to wait for an expected word, 45 at first
 //	SAY                 text for people
 //	ECHO ON, OFF        show people what is read
@@ -27,7 +27,7 @@
 //	\b backspace  \n newline  \r return  \s space  \t tab  \\ backslash
 //	\ddd octal    ^C control  \X any other character as it is
 //
-// and only in what is sent
+// and only in what is sent (in what is expected they are left out)
 //
 //	\c  no carriage return (at the end)   \K  BREAK         \N  a zero byte
 //	\d  wait a second                     \p  wait 1/10 s   \q  keep it out of the log

@@ -14,6 +14,9 @@ const (
 // message turns a word into what is sent.
 func (p *parser) message(text string) *message {
 	m, end := &message{}, "\r"
+	if len(text) > 1 && text[0] == '@' {
+		p.fail(`%q: text from a file is not possible here; \@ sends the sign itself`, text)
+	}
 	switch text {
 	case "EOT":
 		text, end = "^D", ""
@@ -42,7 +45,7 @@ func (p *parser) message(text string) *message {
 		case c == 'c':
 			p.fail(`\c may stand only at the end`)
 		case c == 'T', c == 'U':
-			p.fail(`\%c: there is no telephone number but what the script says`, c)
+			p.fail(noNumber, c)
 		}
 	}
 	if end != "" {
@@ -60,16 +63,22 @@ func (m *message) add(text string) {
 	m.parts = append(m.parts, part{text: text})
 }
 
-// expected turns a word into what is looked for.
+const noNumber = `\%c: there is no telephone number but what the script says`
+
+// expected turns a word into what is looked for. Scripts that are in use have
+// escapes there that have a meaning only in what is sent: they are left out.
 func (p *parser) expected(text string) string {
 	var b strings.Builder
 	for text != "" {
 		var c byte
 		var special bool
-		if c, special, text = cutChar(text); special {
-			p.fail(`\%c has a meaning only in what is sent`, c)
+		c, special, text = cutChar(text)
+		switch {
+		case !special:
+			b.WriteByte(c)
+		case c == 'T', c == 'U':
+			p.fail(noNumber, c)
 		}
-		b.WriteByte(c)
 	}
 	if b.Len() > maxText {
 		p.fail("text of %d bytes, at most %d", b.Len(), maxText)

@@ -125,7 +125,7 @@ func (p *parser) tries(text string) (all []try) {
 		var want, otherwise string
 		want, text, more = cutMinus(text)
 		t := try{want: p.expected(want)}
-		if more {
+		if more = more && text != ""; more {
 			otherwise, text, more = cutMinus(text)
 			t.otherwise = p.message(otherwise)
 		}

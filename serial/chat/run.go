@@ -19,19 +19,31 @@ const (
 	typing = 10 * time.Millisecond
 	// hungUpPause is the pause between reads of a line that may be hung up.
 	hungUpPause = 100 * time.Millisecond
-	// maxLine is what is shown of a line at once.
-	maxLine = 80
+	// maxLine is what is shown of a line at once. What \q hides is found only in one
+	// piece.
+	maxLine = 1000
+	// reportWait is how long a report waits for the next byte after the end of the
+	// script.
+	reportWait = time.Second
 )
 
 // Run talks until the script ends, something goes wrong, or ctx ends. What comes
-// after the last expected byte is left in the line. Its error is an Error, with
-// ErrAbort, ErrTimeout, or what the line said.
+// after the last expected byte, or after the line of a report, is left in the line.
+// Its error is an Error, with ErrAbort, ErrTimeout, or what the line said.
 func (s *Script) Run(ctx context.Context, line Line, watch Watcher) error {
 	c := conversation{ctx: ctx, line: line, watch: watch, timeout: firstTimeout}
-	stop := context.AfterFunc(ctx, func() { line.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	defer line.SetDeadline(time.Time{})
-	defer c.reported()
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		line.SetDeadline(time.Unix(1, 0))
+		close(ended)
+	})
+	defer func() {
+		if !stop() {
+			<-ended
+		}
+		line.SetDeadline(time.Time{})
+	}()
+	defer c.lastReport()
 	for _, step := range s.steps {
 		text, err := c.step(step)
 		if cause := context.Cause(ctx); cause != nil {
@@ -122,6 +134,8 @@ func (c *conversation) await(want string) (string, error) {
 	c.line.SetDeadline(end)
 	for c.ctx.Err() == nil {
 		switch err := c.read(); {
+		case c.ctx.Err() != nil:
+			return "", c.ctx.Err()
 		case errors.Is(err, os.ErrDeadlineExceeded), err != nil && c.mayHang && time.Now().After(end):
 			return want, fmt.Errorf("%w: %v", ErrTimeout, c.timeout)
 		case err != nil && c.mayHang:
@@ -182,9 +196,22 @@ func (c *conversation) gather(b byte) {
 
 func (c *conversation) reported() {
 	if c.report != nil {
-		c.watch.Report(string(c.report))
+		c.watch.Report(c.masked(c.report))
 		c.report = nil
 	}
+}
+
+// lastReport reads the rest of a report's line at the end of the script: it is
+// CONNECT as a rule, and the speed stands behind it.
+func (c *conversation) lastReport() {
+	for c.report != nil && c.ctx.Err() == nil {
+		c.line.SetDeadline(time.Now().Add(reportWait))
+		if c.read() != nil {
+			break
+		}
+	}
+	c.reported()
+	c.show()
 }
 
 // show tells the watcher of the line that is being read.
@@ -192,15 +219,21 @@ func (c *conversation) show() {
 	if len(c.shown) == 0 {
 		return
 	}
-	text := string(c.shown)
+	text := c.masked(c.shown)
 	c.shown = c.shown[:0]
-	for _, secret := range c.secrets {
-		text = strings.ReplaceAll(text, secret, mask)
-	}
 	c.watch.Received(text)
 	if c.echo {
 		c.watch.Say(text)
 	}
+}
+
+// masked is what of a text may be shown.
+func (c *conversation) masked(b []byte) string {
+	text := string(b)
+	for _, secret := range c.secrets {
+		text = strings.ReplaceAll(text, secret, mask)
+	}
+	return text
 }
 
 // send sends a message.

@@ -151,8 +151,19 @@ var runTests = []struct {
 	{name: "waits", script: `'' \d\p+\N\c`, sent: "+\x00", took: 1100*time.Millisecond + 2*typing},
 	{name: "report", script: `REPORT CONNECT '' \c \n \c \n \c`, in: "CONNECT 9600\r\nCONNECT 1\r\n",
 		diary: "> \"\"\nreport \"CONNECT 9600\"\n< \"CONNECT 9600\"\n> \"\"\n< \"CONNECT 1\"\n> \"\"\n"},
-	{name: "report at the end", script: `REPORT CONNECT CONNECT \c`, in: "CONNECT 9600", left: " 9600",
-		diary: "< \"CONNECT\"\n> \"\"\nreport \"CONNECT\"\n"},
+	{name: "report at the end", script: `REPORT CONNECT CONNECT \c`, in: "CONNECT 9600\r\n~}", left: "\n~}",
+		diary: "< \"CONNECT\"\n> \"\"\nreport \"CONNECT 9600\"\n< \" 9600\"\n"},
+	{name: "report at the end, without one", script: `REPORT CONNECT CONNECT \c`, in: "CONNECT 9600", took: reportWait,
+		diary: "< \"CONNECT\"\n> \"\"\nreport \"CONNECT 9600\"\n< \" 9600\"\n"},
+	{name: "report and abort", script: `REPORT BUSY ABORT BUSY OK \c`, in: "BUSY NOW\r\n", left: "\n", fails: `test.chat:1: "BUSY": ABORT`,
+		diary: "< \"BUSY\"\nreport \"BUSY NOW\"\n< \" NOW\"\n"},
+	{name: "report with a secret", script: `REPORT pass '' \qpass1234 \n \c`, in: "pass1234\r\n", sent: "pass1234\r", took: 9 * typing,
+		diary: "> \"??????\"\nreport \"??????\"\n< \"??????\"\n> \"\"\n"},
+	{name: "another sort of timeout", script: "TIMEOUT 2 OK-\\q-BAD x", sent: "\r", took: 4*time.Second + typing, fails: `test.chat:1: "BAD": not received in time: 2s`},
+	{name: "a long secret", script: `'' \q` + strings.Repeat("s", 200) + ` OK \c`, in: strings.Repeat("s", 200) + "OK", sent: strings.Repeat("s", 200) + "\r", took: 201 * typing,
+		diary: "> \"??????\"\n< \"??????OK\"\n> \"\"\n"},
+	{name: "abort that began before", script: `ABORT BUSY BU \c OK \c`, in: "BUSYOK"},
+	{name: "what is expected comes before an abort", script: `ABORT OK OK \c`, in: "OK"},
 	{name: "report no more", script: `REPORT CONNECT CLR_REPORT CONNECT \n \c`, in: "CONNECT 9600\r\n",
 		diary: "< \"CONNECT 9600\"\n> \"\"\n"},
 	{name: "say and echo", script: `SAY "Calling\n" ECHO ON OK \c ECHO OFF OK \c`, in: "hello\r\nOKOK",
@@ -160,7 +171,7 @@ var runTests = []struct {
 	{name: "hidden, also in the echo", script: `'' \qAT+CPIN=1234 OK AT`, in: "AT+CPIN=1234\r\nOK", sent: "AT+CPIN=1234\rAT\r", took: 16 * typing,
 		diary: "> \"??????\"\n< \"??????\"\n< \"OK\"\n> \"AT\\r\"\n"},
 	{name: "long lines", script: `OK \c`, in: strings.Repeat("x", 3000) + "OK",
-		diary: strings.Repeat(fmt.Sprintf("< %q\n", strings.Repeat("x", 80)), 37) + fmt.Sprintf("< %q\n> \"\"\n", strings.Repeat("x", 40)+"OK")},
+		diary: strings.Repeat(fmt.Sprintf("< %q\n", strings.Repeat("x", 1000)), 3) + "< \"OK\"\n> \"\"\n"},
 }
 
 func TestRun(t *testing.T) {
@@ -262,8 +273,15 @@ func TestCancel(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancelCause(t.Context())
 			time.AfterFunc(2500*time.Millisecond, func() { cancel(stop) })
-			begin := time.Now()
-			err = s.Run(ctx, newFakeLine(""), &diary{})
+			l, d, begin := newFakeLine(""), &diary{}, time.Now()
+			err = s.Run(ctx, l, d)
+			synctest.Wait()
+			if l.passed {
+				t.Errorf("%s: a deadline is left behind", script)
+			}
+			if n := strings.Count(d.String(), "> \"AT"); n > 2 {
+				t.Errorf("%s: told of %d things that were not sent:\n%s", script, n-2, d)
+			}
 			if took := time.Since(begin); !errors.Is(err, stop) || took != 2500*time.Millisecond {
 				t.Errorf("%s: %v after %v", script, err, took)
 			}

@@ -1,8 +1,7 @@
 package serialtest
 
 import (
-	"errors"
-	"fmt"
+	"cmp"
 	"io"
 	"strconv"
 	"strings"
@@ -14,6 +13,10 @@ import (
 type Exchange struct {
 	// Wire is what a call is like.
 	Wire Wire
+	// Ring and Training are how long a ring and the song of the modems last, Guard the
+	// silence before and after +++; 0 is as with real ones. Modems on a busy machine
+	// are late, which a short silence forgives.
+	Ring, Training, Guard time.Duration
 	// Fault, if not nil, is asked at each call: what the modem says instead of
 	// calling, "" for nothing, silent for no word at all.
 	Fault func(number string) string
@@ -34,19 +37,23 @@ const (
 )
 
 // Modem is a Hayes modem: it answers AT commands on the stream to its computer,
-// dials, rings, and carries bytes once it is connected.
+// dials, rings, and carries bytes once it is connected. What the computer says while
+// it dials makes it give up.
 type Modem struct {
 	exchange *Exchange
 	number   string
 	computer io.ReadWriteCloser
-	speak    sync.Mutex // of what the modem says to the computer
+	words    chan string   // for the computer
+	closed   chan struct{} // when the computer is gone
 	done     sync.WaitGroup
 
 	mu      sync.Mutex
 	line    []byte // of a command
 	echo    bool
-	rings   int // that it answers by itself; 0: it does not
+	deaf    bool // to +++
+	rings   int  // that it answers by itself; 0: it does not
 	ringing *call
+	dialing chan struct{} // closed to give up; nil when it does not dial
 	call    *call
 	online  bool // bytes go to the call, not to the commands
 	last    time.Time
@@ -54,20 +61,10 @@ type Modem struct {
 	escape  *time.Timer
 }
 
-// call is two modems, connected or about to be.
-type call struct {
-	from, to *Modem
-	line     *Line
-	answered chan bool
-	once     sync.Once
-}
-
-var errCarrier = errors.New("no carrier")
-
 // Attach adds a modem with a number. It works until the stream to its computer
 // ends, which hangs up.
 func (x *Exchange) Attach(number string, computer io.ReadWriteCloser) *Modem {
-	m := &Modem{exchange: x, number: number, computer: computer, echo: true}
+	m := &Modem{exchange: x, number: number, computer: computer, echo: true, words: make(chan string, 1024), closed: make(chan struct{})}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.modems == nil {
@@ -75,13 +72,13 @@ func (x *Exchange) Attach(number string, computer io.ReadWriteCloser) *Modem {
 	}
 	x.modems[number] = m
 	m.done.Go(m.run)
+	m.done.Go(m.speak)
 	return m
 }
 
 // Close cuts the modem off from its computer and waits for it to end.
 func (m *Modem) Close() {
 	m.computer.Close()
-	m.Drop()
 	m.done.Wait()
 }
 
@@ -95,6 +92,24 @@ func (m *Modem) Drop() {
 	}
 }
 
+// DropDTR hangs up, as when the computer drops that line.
+func (m *Modem) DropDTR() {
+	m.giveUp()
+	m.Drop()
+}
+
+// giveUp reports whether the modem was dialing. It does not any more.
+func (m *Modem) giveUp() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	was := m.dialing != nil
+	if was {
+		close(m.dialing)
+		m.dialing = nil
+	}
+	return was
+}
+
 // Online reports whether the modem carries a call's bytes.
 func (m *Modem) Online() bool {
 	m.mu.Lock()
@@ -102,28 +117,53 @@ func (m *Modem) Online() bool {
 	return m.online
 }
 
+func (x *Exchange) guard() time.Duration { return cmp.Or(x.Guard, guard) }
+
+// Busy reports whether the modem dials, rings or is connected.
+func (m *Modem) Busy() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dialing != nil || m.ringing != nil || m.call != nil
+}
+
 // run takes what the computer says.
 func (m *Modem) run() {
+	defer close(m.closed)
+	defer m.DropDTR()
 	buf := make([]byte, 1024)
 	for {
 		n, err := m.computer.Read(buf)
 		if err != nil {
-			m.Drop() // the computer has dropped DTR
 			return
 		}
 		m.hear(buf[:n])
 	}
 }
 
+// speak gives the computer what the modem has for it.
+func (m *Modem) speak() {
+	for {
+		select {
+		case text := <-m.words:
+			io.WriteString(m.computer, text)
+		case <-m.closed:
+			return
+		}
+	}
+}
+
 func (m *Modem) hear(b []byte) {
 	m.mu.Lock()
 	online, c := m.online, m.call
-	if online {
+	if online && !m.deaf {
 		m.watchEscape(b)
 	}
 	m.mu.Unlock()
 	if online {
 		c.end(c.carry(m, b))
+		return
+	}
+	if m.giveUp() {
 		return
 	}
 	for _, ch := range b {
@@ -134,7 +174,7 @@ func (m *Modem) hear(b []byte) {
 // watchEscape looks for three pluses with silence around them.
 func (m *Modem) watchEscape(b []byte) {
 	now := time.Now()
-	silent := now.Sub(m.last) >= guard
+	silent := now.Sub(m.last) >= m.exchange.guard()
 	m.last = now
 	if m.escape != nil {
 		m.escape.Stop()
@@ -146,7 +186,7 @@ func (m *Modem) watchEscape(b []byte) {
 	}
 	if m.pluses += len(b); m.pluses == 3 {
 		m.pluses = 0
-		m.escape = time.AfterFunc(guard, func() {
+		m.escape = time.AfterFunc(m.exchange.guard(), func() {
 			m.mu.Lock()
 			m.online = false
 			m.mu.Unlock()
@@ -182,35 +222,42 @@ func (m *Modem) command(line string) {
 	if line == "" {
 		return
 	}
-	rest, ok := strings.CutPrefix(line, "AT")
+	_, rest, ok := strings.Cut(line, "AT") // what comes before is of no interest
 	for ok && rest != "" {
-		switch {
-		case strings.HasPrefix(rest, "D"):
-			m.done.Go(func() { m.dial(strings.Trim(rest[1:], "TP;")) })
+		switch rest[0] {
+		case 'D':
+			m.startDial(strings.Trim(rest[1:], "TP;"))
 			return
-		case strings.HasPrefix(rest, "A"):
+		case 'A':
 			m.answer()
 			return
-		case strings.HasPrefix(rest, "O"):
+		case 'O':
 			m.back()
 			return
-		case strings.HasPrefix(rest, "H"):
-			m.hangup()
-		case strings.HasPrefix(rest, "Z"), strings.HasPrefix(rest, "&F"):
-			m.set(true, 0)
-		case strings.HasPrefix(rest, "E"):
-			m.set(!strings.HasPrefix(rest, "E0"), -1)
-		case strings.HasPrefix(rest, "S0="):
-			n, err := strconv.Atoi(rest[3:])
-			ok = err == nil
-			m.set(m.echo, n)
-			rest = ""
+		case 'S':
+			rest, ok = m.register(rest[1:])
 			continue
-		case strings.ContainsAny(rest[:1], "VQXMLWS&+\\%"):
+		case '+':
+			rest = "" // to the end, as a rule
+			continue
+		case '&', '%', '\\':
+			if rest[1:] == "F" || strings.HasPrefix(rest[1:], "F0") {
+				m.set(func() { m.echo, m.rings, m.deaf = true, 0, false })
+			}
+			rest = rest[1:]
+		case 'Z':
+			m.set(func() { m.echo, m.rings, m.deaf = true, 0, false })
+		case 'H':
+			m.hangup()
+		case 'E':
+			m.set(func() { m.echo = !strings.HasPrefix(rest, "E0") })
+		case 'V', 'Q', 'X', 'M', 'L', 'W', 'I':
 		default:
 			ok = false
 		}
-		rest = strings.TrimLeft(rest[1:], "0123456789=,?&FCDKQSVXW+MLIGPN\"")
+		if rest != "" {
+			rest = strings.TrimLeft(rest[1:], "0123456789")
+		}
 	}
 	if ok {
 		m.say("OK")
@@ -219,169 +266,46 @@ func (m *Modem) command(line string) {
 	}
 }
 
-// set changes the echo, and the rings unless they are negative.
-func (m *Modem) set(echo bool, rings int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.echo = echo
-	if rings >= 0 {
-		m.rings = rings
-	}
+// startDial calls a number beside the commands, which make the modem give up.
+func (m *Modem) startDial(number string) {
+	give := make(chan struct{})
+	m.set(func() { m.dialing = give })
+	m.done.Go(func() {
+		m.dial(number, give)
+		m.dialed(give)
+	})
 }
 
-// dial calls a number and says what came of it.
-func (m *Modem) dial(number string) {
-	if x := m.exchange; x.Fault != nil {
-		switch fault := x.Fault(number); fault {
-		case "":
-		case Silent:
-			return
-		default:
-			time.Sleep(training)
-			m.say(fault)
-			return
-		}
-	}
-	m.exchange.mu.Lock()
-	to := m.exchange.modems[number]
-	m.exchange.mu.Unlock()
-	c := &call{from: m, to: to, answered: make(chan bool)}
-	if to == nil || !to.ring(c) {
-		time.Sleep(training)
-		m.say(map[bool]string{true: "NO CARRIER", false: "BUSY"}[to == nil])
-		return
-	}
-	for n := 1; n <= ringMost; n++ {
-		to.say("RING")
-		to.mu.Lock()
-		alone := to.rings > 0 && n >= to.rings
-		to.mu.Unlock()
-		if alone {
-			go to.answer()
-		}
-		select {
-		case <-c.answered:
-			c.connect()
-			return
-		case <-time.After(ringEvery):
-		}
-	}
-	to.forget(c)
-	m.say("NO ANSWER")
-}
-
-// ring reports whether the modem is free, and remembers who calls.
-func (m *Modem) ring(c *call) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.call != nil || m.ringing != nil {
-		return false
-	}
-	m.ringing = c
-	return true
-}
-
-func (m *Modem) forget(c *call) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.ringing == c {
-		m.ringing = nil
-	}
-}
-
-func (m *Modem) answer() {
-	m.mu.Lock()
-	c := m.ringing
-	m.ringing = nil
-	m.mu.Unlock()
-	if c == nil {
-		m.say("NO CARRIER")
-		return
-	}
-	close(c.answered)
-}
-
-// back goes online again after +++.
-func (m *Modem) back() {
-	m.mu.Lock()
-	m.online = m.call != nil
-	online := m.online
-	m.mu.Unlock()
-	m.say(map[bool]string{true: "CONNECT", false: "NO CARRIER"}[online])
-}
-
-// hangup ends a call from this side, without a word here.
-func (m *Modem) hangup() {
-	m.mu.Lock()
-	c := m.call
-	m.mu.Unlock()
-	if c != nil {
-		c.end("NO CARRIER")
-	}
-}
-
-// connect joins the modems.
-func (c *call) connect() {
-	time.Sleep(training)
-	c.line = New(c.from.exchange.Wire, 1)
-	for _, m := range []*Modem{c.to, c.from} {
-		m.say(fmt.Sprint("CONNECT ", c.line.wire.Rate))
-		m.mu.Lock()
-		m.call, m.online, m.last, m.pluses = c, true, time.Now(), 0
-		m.mu.Unlock()
-	}
-	c.from.done.Go(func() { c.deliver(c.from, c.line.A) })
-	c.to.done.Go(func() { c.deliver(c.to, c.line.B) })
-}
-
-// carry sends a modem's bytes.
-func (c *call) carry(m *Modem, b []byte) (fault string) {
-	e := c.line.A
-	if m == c.to {
-		e = c.line.B
-	}
-	if _, err := e.Write(b); err != nil {
-		return "NO CARRIER"
-	}
-	return ""
-}
-
-// deliver gives a computer what the other one sends.
-func (c *call) deliver(m *Modem, e *End) {
-	buf := make([]byte, 1024)
-	for {
-		n, err := e.Read(buf)
-		if err != nil {
-			return
-		}
-		if m.Online() {
-			m.write(string(buf[:n]))
-		}
-	}
-}
-
-// end ends the call if there is a reason, which both modems say.
-func (c *call) end(reason string) {
-	if reason == "" {
-		return
-	}
-	c.once.Do(func() {
-		c.line.Hangup(errCarrier)
-		go c.line.Close()
-		for _, m := range []*Modem{c.from, c.to} {
-			m.mu.Lock()
-			m.call, m.online, m.line = nil, false, m.line[:0]
-			m.mu.Unlock()
-			m.say(reason)
+// register takes N=VALUE and returns what follows.
+func (m *Modem) register(text string) (rest string, ok bool) {
+	name, value, ok := strings.Cut(text, "=")
+	digits := len(value) - len(strings.TrimLeft(value, "0123456789"))
+	n, err := strconv.Atoi(value[:digits])
+	m.set(func() {
+		switch name {
+		case "0":
+			m.rings = n
+		case "2":
+			m.deaf = n > 127
 		}
 	})
+	return value[digits:], ok && err == nil
+}
+
+// set changes something.
+func (m *Modem) set(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
 }
 
 // say gives the computer a result.
 func (m *Modem) say(text string) { m.write("\r\n" + text + "\r\n") }
 
+// write drops what the computer does not read: the modem waits for nobody.
 func (m *Modem) write(text string) {
-	m.speak.Lock()
-	defer m.speak.Unlock()
-	io.WriteString(m.computer, text)
+	select {
+	case m.words <- text:
+	default:
+	}
 }

@@ -133,3 +133,56 @@ func TestNoCall(t *testing.T) {
 		}
 	})
 }
+
+// TestGivesUp types something into a modem that dials.
+func TestGivesUp(t *testing.T) {
+	phones(t, func(t *testing.T, x *Exchange, a, b *talk, ma, mb *Modem) {
+		for range 2 { // while it rings
+			a.says("ATD2\r")
+			b.hears("RING")
+			a.says("+", "NO CARRIER")
+		}
+		a.says("ATD2\r") // while the modems sing
+		b.says("ATA\r")
+		time.Sleep(x.training() / 2)
+		a.says("+", "NO CARRIER")
+		b.hears("NO CARRIER")
+		time.Sleep(time.Hour)
+		if ma.Online() || mb.Online() {
+			t.Error("online")
+		}
+		a.says("++ATH\r", "OK")
+		b.says("ATS0=1\r", "OK")
+		a.says("ATD2\r", "CONNECT")
+	})
+}
+
+// TestDeaf has a modem that does not know +++.
+func TestDeaf(t *testing.T) {
+	phones(t, func(t *testing.T, x *Exchange, a, b *talk, ma, mb *Modem) {
+		b.says("ATS0=1\r", "OK")
+		a.says("ATS2=255\r", "OK")
+		a.says("ATD2\r", "CONNECT")
+		time.Sleep(guard)
+		a.says("+++")
+		time.Sleep(time.Minute)
+		if !ma.Online() {
+			t.Error("not online")
+		}
+		ma.DropDTR()
+		b.hears("NO CARRIER")
+	})
+}
+
+// TestFast has a line on which nothing takes its time.
+func TestFast(t *testing.T) {
+	phones(t, func(t *testing.T, x *Exchange, a, b *talk, ma, mb *Modem) {
+		x.Ring, x.Training = time.Millisecond, time.Millisecond
+		b.says("ATS0=3\r", "OK")
+		begin := time.Now()
+		a.says("ATD2\r", "CONNECT")
+		if took := time.Since(begin); took != 3*time.Millisecond {
+			t.Errorf("connected after %v", took)
+		}
+	})
+}
