@@ -1,0 +1,653 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vpnd/serial"
+	"vpnd/serial/chat"
+	"vpnd/serial/serialtest"
+)
+
+const (
+	dials   = "ABORT BUSY ABORT 'NO CARRIER' TIMEOUT 30 '' ATZ OK ATDT2 CONNECT \\c"
+	answers = "TIMEOUT 60 '' ATZ OK \\c RING ATA CONNECT \\c"
+	// longest is what Close may take, and some seconds for a slow machine.
+	longest = 10 * time.Second
+)
+
+// TestSerial runs tests side by side, all at once: they do little but wait.
+func TestSerial(t *testing.T) {
+	t.Parallel()
+	together(t, map[string]func(t *testing.T){
+		"Call":            serialCall,
+		"Busy":            serialBusy,
+		"NoCall":          serialNoCall,
+		"Deaf":            serialDeaf,
+		"Unplugged":       serialUnplugged,
+		"UnpluggedInChat": serialUnpluggedInChat,
+		"Cancel":          serialCancel,
+		"DTR":             serialDTR,
+		"Carrier":         serialCarrier,
+		"Mode":            serialMode,
+		"CloseWakes":      serialCloseWakes,
+		"Check":           serialCheck,
+		"Log":             serialLog,
+	})
+}
+
+func together(t *testing.T, tests map[string]func(t *testing.T)) {
+	t.Helper()
+	var all sync.WaitGroup
+	for name, test := range tests {
+		all.Go(func() { t.Run(name, test) })
+	}
+	all.Wait()
+}
+
+// phone is a computer with a modem.
+type phone struct {
+	*serialtest.Jack
+	*Serial
+	log *logText
+}
+
+// logText is a log that can be read while it is written.
+type logText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logText) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func logInto(l *logText) *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// newPhone plugs a modem in.
+func newPhone(t *testing.T, x *serialtest.Exchange, number, script string) *phone {
+	t.Helper()
+	p := &phone{
+		Jack: &serialtest.Jack{Path: filepath.Join(t.TempDir(), "modem"), Exchange: x, Number: number},
+		log:  &logText{},
+	}
+	if err := p.Plug(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Unplug() })
+	p.Serial = &Serial{Device: p.Path, LockDir: t.TempDir(), Mode: serial.Mode{Speed: 115200}, Log: logInto(p.log)}
+	if script != "" {
+		s, err := chat.Parse("test.chat", script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Chat = s
+	}
+	return p
+}
+
+func quickExchange() *serialtest.Exchange {
+	return &serialtest.Exchange{Ring: 100 * time.Millisecond, Training: 100 * time.Millisecond, Guard: 100 * time.Millisecond}
+}
+
+func (p *phone) open(t *testing.T) *SerialPort {
+	t.Helper()
+	port, err := p.Open(t.Context())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, p.log)
+	}
+	t.Cleanup(func() { port.Close() })
+	return port
+}
+
+// call connects two phones.
+func call(t *testing.T, from, to *phone) (caller, called *SerialPort) {
+	t.Helper()
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		var err error
+		if called, err = to.Open(t.Context()); err != nil {
+			t.Errorf("%v\n%s", err, to.log)
+		}
+	}()
+	caller = from.open(t)
+	if <-done; called == nil {
+		t.FailNow()
+	}
+	t.Cleanup(func() { called.Close() })
+	return caller, called
+}
+
+// passes sends bytes and reads until they have come.
+func passes(t *testing.T, from, to *SerialPort, text string) {
+	t.Helper()
+	if _, err := from.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	hears(t, to, text)
+}
+
+func hears(t *testing.T, p *SerialPort, text string) {
+	t.Helper()
+	p.port.SetReadDeadline(time.Now().Add(time.Minute))
+	defer p.port.SetReadDeadline(time.Time{})
+	got, b := "", make([]byte, 100)
+	for !strings.Contains(got, text) {
+		n, err := p.Read(b)
+		if err != nil {
+			t.Fatalf("%q, %v", got, err)
+		}
+		got += string(b[:n])
+	}
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not", what)
+		}
+	}
+}
+
+// closes closes a port and checks that it does so in time.
+func closes(t *testing.T, p *SerialPort) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	if err := p.Close(); err != nil {
+		t.Error("close:", err)
+	}
+	took := time.Since(begin)
+	if took > longest {
+		t.Errorf("close takes %v", took)
+	}
+	return took
+}
+
+func serialCall(t *testing.T) {
+	x := quickExchange()
+	from, to := newPhone(t, x, "1", dials), newPhone(t, x, "2", answers)
+	for round := range 2 {
+		a, b := call(t, from, to)
+		passes(t, a, b, "\x7ehello\x00\xff")
+		passes(t, b, a, "\x7eand back")
+		// One end hangs up, though its line has no DTR: in the first round the caller.
+		if round == 1 {
+			from, to, a, b = to, from, b, a
+		}
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			hears(t, b, "NO CARRIER")
+		}()
+		t.Logf("hung up in %v", closes(t, a))
+		if from.Modem().Online() || to.Modem().Online() {
+			t.Error("still connected")
+		}
+		<-done
+		closes(t, b)
+	}
+}
+
+func serialBusy(t *testing.T) {
+	calls := 0
+	x := quickExchange()
+	x.Fault = func(string) string { // one modem dials, one call after the other
+		if calls++; calls <= 2 {
+			return "BUSY"
+		}
+		return ""
+	}
+	from, to := newPhone(t, x, "1", "REPORT CONNECT "+dials), newPhone(t, x, "2", "")
+	to.Mode.Local = true
+	answering := to.open(t)
+	if _, err := answering.Write([]byte("ATE0S0=1\r")); err != nil {
+		t.Fatal(err)
+	}
+	hears(t, answering, "OK")
+	for range 2 {
+		port, err := from.Open(t.Context())
+		if !errors.Is(err, chat.ErrAbort) || err.Error() != from.Path+`: test.chat:1: "BUSY": ABORT` {
+			t.Errorf("%v, %v", port, err)
+		}
+	}
+	passes(t, from.open(t), answering, "hello")
+	if n := strings.Count(from.log.String(), `level=INFO msg=chat device=`+from.Path+` report="CONNECT 0"`); n != 1 {
+		t.Errorf("%d reports:\n%s", n, from.log)
+	}
+}
+
+func serialNoCall(t *testing.T) {
+	tests := map[string]func(t *testing.T){}
+	for _, test := range []struct {
+		name, script, fault, text string
+		err                       error
+	}{
+		{"wrong number", strings.ReplaceAll(dials, "ATDT2", "ATDT99"), "", `test.chat:1: "NO CARRIER": ABORT`, chat.ErrAbort},
+		{"silent modem", strings.ReplaceAll(dials, "CONNECT", "TIMEOUT 1 CONNECT"), serialtest.Silent, `test.chat:1: "CONNECT": not received in time: 1s`, chat.ErrTimeout},
+		{"nobody answers", strings.ReplaceAll(dials, "CONNECT", "TIMEOUT 1 CONNECT"), "", `test.chat:1: "CONNECT": not received in time: 1s`, chat.ErrTimeout},
+	} {
+		tests[test.name] = func(t *testing.T) {
+			x := quickExchange()
+			x.Ring = time.Minute
+			x.Fault = func(string) string { return test.fault }
+			from, to := newPhone(t, x, "1", test.script), newPhone(t, x, "2", "")
+			begin := time.Now()
+			port, err := from.Open(t.Context())
+			if !errors.Is(err, test.err) || err.Error() != from.Path+": "+test.text {
+				t.Errorf("%v, %v", port, err)
+			}
+			if took := time.Since(begin); took > longest {
+				t.Errorf("took %v", took)
+			}
+			// The modem was told to stop.
+			until(t, "free", func() bool { return !from.Modem().Busy() && !to.Modem().Busy() })
+			if left, _ := os.ReadDir(from.LockDir); len(left) != 0 {
+				t.Errorf("left: %v", left)
+			}
+		}
+	}
+	together(t, tests)
+}
+
+// serialDeaf has a modem that hears neither DTR nor +++.
+func serialDeaf(t *testing.T) {
+	x := quickExchange()
+	from, to := newPhone(t, x, "1", strings.Replace(dials, "ATZ", "ATS2=255", 1)), newPhone(t, x, "2", answers)
+	a, b := call(t, from, to)
+	t.Logf("gives up after %v", closes(t, a))
+	if !from.Modem().Online() {
+		t.Error("hung up")
+	}
+	hears(t, b, "ATH\r")
+}
+
+// serialUnplugged takes the adapter away while the line is read, and brings it
+// back.
+func serialUnplugged(t *testing.T) {
+	x := quickExchange()
+	from, to := newPhone(t, x, "1", dials), newPhone(t, x, "2", answers)
+	a, b := call(t, from, to)
+	reading := make(chan error)
+	go func() {
+		_, err := io.Copy(io.Discard, a)
+		reading <- err
+	}()
+	if err := from.Unplug(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-reading; !errors.Is(err, serial.ErrCarrierLost) {
+		t.Error(err)
+	}
+	if took := closes(t, a); took > 2*hangUpTime {
+		t.Errorf("close takes %v though the modem is gone", took)
+	}
+	if port, err := from.Open(t.Context()); !errors.Is(err, fs.ErrNotExist) || err.Error() != "open "+from.Path+": no such file or directory" {
+		t.Errorf("%v, %v", port, err)
+	}
+	hears(t, b, "NO CARRIER")
+	closes(t, b)
+	if err := from.Plug(); err != nil {
+		t.Fatal(err)
+	}
+	a, b = call(t, from, to)
+	passes(t, a, b, "again")
+}
+
+// serialUnpluggedInChat takes the adapter away while the modem dials.
+func serialUnpluggedInChat(t *testing.T) {
+	x := quickExchange()
+	x.Fault = func(string) string { return serialtest.Silent }
+	p := newPhone(t, x, "1", dials)
+	unplugged := make(chan error)
+	p.Watch = watch{sent: func(text string) {
+		if text == "ATDT2\r" {
+			go func() { unplugged <- p.Unplug() }()
+		}
+	}}
+	begin := time.Now()
+	port, err := p.Open(t.Context())
+	if !errors.Is(err, serial.ErrCarrierLost) || !strings.Contains(err.Error(), "test.chat:1: ") {
+		t.Errorf("%v, %v", port, err)
+	}
+	if took := time.Since(begin); took > longest {
+		t.Errorf("took %v", took)
+	}
+	if err := <-unplugged; err != nil {
+		t.Error(err)
+	}
+}
+
+// watch is a chat.Watcher that calls a function when something is sent.
+type watch struct{ sent func(text string) }
+
+func (w watch) Sent(text string) { w.sent(text) }
+func (w watch) Received(string)  {}
+func (w watch) Say(string)       {}
+func (w watch) Report(string)    {}
+
+func serialCancel(t *testing.T) {
+	stop := errors.New("told to stop")
+	tests := map[string]func(t *testing.T){}
+	for _, test := range []struct{ name, script string }{
+		{"while it waits for an answer", "'' ATD2 NEVER AT"},
+		{"while it pauses", "'' ATD2\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d\\d"},
+		{"while it sends", "'' ATD2" + strings.Repeat("X", 5000)},
+		{"while it waits for the carrier after the chat", "'' ATD2\\c"},
+		{"while it waits for the carrier", ""},
+	} {
+		tests[test.name] = func(t *testing.T) {
+			p := newPhone(t, quickExchange(), "1", test.script)
+			asked := make(chan bool, 1000)
+			p.lines = &fakeLines{carrier: func() (bool, error) { asked <- true; return false, nil }}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			if strings.HasSuffix(test.name, "it waits for the carrier after the chat") || test.script == "" {
+				go func() { <-asked; cancel(stop) }()
+			} else {
+				p.Watch = watch{sent: func(string) { time.AfterFunc(100*time.Millisecond, func() { cancel(stop) }) }}
+			}
+			begin := time.Now()
+			port, err := p.Open(ctx)
+			if !errors.Is(err, stop) {
+				t.Errorf("%v, %v", port, err)
+			}
+			if took := time.Since(begin); took > longest {
+				t.Errorf("took %v", took)
+			}
+		}
+	}
+	together(t, tests)
+}
+
+// fakeLines stands in for the modem lines of real hardware.
+type fakeLines struct {
+	carrier func() (bool, error)
+	dropped func() // DTR
+
+	mu  sync.Mutex
+	dtr []bool
+}
+
+func (f *fakeLines) Carrier() (bool, error) { return f.carrier() }
+
+func (f *fakeLines) SetDTR(on bool) error {
+	f.mu.Lock()
+	f.dtr = append(f.dtr, on)
+	f.mu.Unlock()
+	if !on && f.dropped != nil {
+		f.dropped()
+	}
+	return nil
+}
+
+// serialDTR hangs up with a modem that sees DTR, and with one that does not look.
+func serialDTR(t *testing.T) {
+	tests := map[string]func(t *testing.T){}
+	for _, obeys := range []bool{true, false} {
+		tests[fmt.Sprint("obeys ", obeys)] = func(t *testing.T) {
+			x := quickExchange()
+			from, to := newPhone(t, x, "1", dials), newPhone(t, x, "2", answers)
+			lines := &fakeLines{carrier: func() (bool, error) { return from.Modem().Online(), nil }}
+			if obeys {
+				lines.dropped = func() { from.Modem().DropDTR() }
+			}
+			from.lines = lines
+			a, b := call(t, from, to)
+			passes(t, a, b, "hello")
+			took := closes(t, a)
+			hears(t, b, "NO CARRIER")
+			if took < hangUpTime {
+				t.Errorf("DTR was off for %v", took)
+			}
+			if got, want := fmt.Sprint(lines.dtr), map[bool]string{true: "[false]", false: "[false true]"}[obeys]; got != want {
+				t.Errorf("DTR was set %s, want %s", got, want)
+			}
+		}
+	}
+	together(t, tests)
+}
+
+func serialCarrier(t *testing.T) {
+	gone := fmt.Errorf("look: %w", serial.ErrCarrierLost)
+	tests := map[string]func(t *testing.T){}
+	for _, test := range []struct {
+		name, script string
+		local        bool
+		carrier      func(asked int) (bool, error)
+		fails        error
+		asked, told  int
+	}{
+		{"there", "", false, func(int) (bool, error) { return true, nil }, nil, 1, 0},
+		{"comes late", "", false, func(n int) (bool, error) { return n > 3, nil }, nil, 4, 1},
+		{"unknown", "", false, func(int) (bool, error) { return false, errors.ErrUnsupported }, nil, 1, 0},
+		{"unplugged", "", false, func(n int) (bool, error) { return false, gone }, serial.ErrCarrierLost, 1, 0},
+		{"ignored", "", true, func(n int) (bool, error) { return false, nil }, nil, 0, 0},
+		{"late after a chat", "'' AT OK \\c", false, func(n int) (bool, error) { return n > 3, nil }, nil, 4, 0},
+		{"never after a chat", "'' AT OK \\c", false, func(n int) (bool, error) { return false, nil }, ErrNoCarrier, 20, 0},
+	} {
+		tests[test.name] = func(t *testing.T) {
+			p := newPhone(t, quickExchange(), "1", test.script)
+			p.Mode.Local = test.local
+			asked := 0
+			p.lines = &fakeLines{carrier: func() (bool, error) { asked++; return test.carrier(asked) }}
+			port, err := p.Open(t.Context())
+			if !errors.Is(err, test.fails) || (err == nil) != (test.fails == nil) || err == nil != (port != nil) {
+				t.Fatalf("%v, %v", port, err)
+			}
+			if err == nil {
+				defer port.Close()
+				if asked != test.asked {
+					t.Errorf("looked at the carrier %d times, want %d", asked, test.asked)
+				}
+			} else if !strings.HasPrefix(err.Error(), p.Path+": ") {
+				t.Errorf("error names no device: %v", err)
+			}
+			if told := strings.Count(p.log.String(), "level=INFO msg=\"waiting for the carrier; a cable without modem lines wants localline\" device="); told != test.told {
+				t.Errorf("told %d times:\n%s", told, p.log)
+			}
+		}
+	}
+	together(t, tests)
+}
+
+// flags returns the control flags of a line.
+func flags(t *testing.T, path string) uint32 {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	is, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return is.Cflag
+}
+
+// serialMode looks at the line during the chat, afterwards, and when it is
+// closed.
+func serialMode(t *testing.T) {
+	const watched = unix.CLOCAL | unix.HUPCL
+	for _, test := range []struct {
+		local       bool
+		chat, after uint32
+	}{
+		{false, unix.CLOCAL | unix.HUPCL, unix.HUPCL},
+		{true, unix.CLOCAL, unix.CLOCAL},
+	} {
+		p := newPhone(t, quickExchange(), "1", "'' AT OK \\c")
+		p.Mode.Local = test.local
+		before := flags(t, p.Path)
+		p.Watch = watch{sent: func(string) {
+			if is := flags(t, p.Path) & watched; is != test.chat {
+				t.Errorf("flags are %o during the chat, want %o", is, test.chat)
+			}
+		}}
+		port := p.open(t)
+		if is := flags(t, p.Path) & watched; is != test.after {
+			t.Errorf("flags are %o after the chat, want %o", is, test.after)
+		}
+		port.Close()
+		if is := flags(t, p.Path); is != before {
+			t.Errorf("flags are left as %o, were %o", is, before)
+		}
+	}
+}
+
+// serialCloseWakes closes a line that others read and write, and that stands
+// still.
+func serialCloseWakes(t *testing.T) {
+	tests := map[string]func(t *testing.T){}
+	for _, script := range []string{"", "'' \\c"} {
+		tests[script] = func(t *testing.T) {
+			far, near, err := serialtest.Terminal() // nobody reads what comes out
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { far.Close(); near.Close() })
+			p := &Serial{Device: near.Name(), Mode: serial.Mode{Speed: 9600, RTSCTS: true}, Log: logInto(&logText{})}
+			if script != "" {
+				if p.Chat, err = chat.Parse("test.chat", script); err != nil {
+					t.Fatal(err)
+				}
+			}
+			port, err := p.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			port.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+			if _, err := port.Write(make([]byte, 1<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal("the line does not stand still:", err)
+			}
+			port.SetWriteDeadline(time.Time{})
+			began, ended := make(chan bool), make(chan error)
+			for _, use := range []func([]byte) (int, error){port.Read, port.Write} {
+				go func() {
+					began <- true
+					_, err := use(make([]byte, 1<<20))
+					ended <- err
+				}()
+				<-began
+			}
+			closed := make(chan time.Duration)
+			go func() { closed <- closes(t, port) }()
+			go func() { closed <- closes(t, port) }()
+			begin := time.Now()
+			for range 2 {
+				if err := <-ended; !errors.Is(err, os.ErrClosed) {
+					t.Error(err)
+				}
+			}
+			woke := time.Since(begin)
+			took := max(<-closed, <-closed)
+			t.Logf("users are sent away after %v, closed after %v", woke, took)
+			if script != "" && woke > took-guardTime {
+				t.Errorf("users are sent away only after %v of %v", woke, took)
+			}
+			if err := port.SetWriteDeadline(time.Time{}); !errors.Is(err, os.ErrClosed) {
+				t.Error(err)
+			}
+			if _, err := port.Read(nil); !errors.Is(err, os.ErrClosed) {
+				t.Error(err)
+			}
+			if _, err := port.Write(nil); !errors.Is(err, os.ErrClosed) {
+				t.Error(err)
+			}
+		}
+	}
+	together(t, tests)
+}
+
+func serialCheck(t *testing.T) {
+	far, near, err := serialtest.Terminal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { far.Close() })
+	path := near.Name()
+	p := newPhone(t, quickExchange(), "1", "'' ATD2 OK ''")
+	p.Device = path
+	near.Close()
+	if err := p.Check(); err != nil {
+		t.Error(err)
+	}
+	if said, _ := io.ReadAll(far); len(said) != 0 { // until the line is closed
+		t.Errorf("says %q", said)
+	}
+	other, err := serial.Open(path, p.LockDir, serial.Mode{Speed: 300})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	like := func(device, locks string) *Serial {
+		return &Serial{Device: device, LockDir: locks, Mode: p.Mode, Log: p.Log}
+	}
+	for _, test := range []struct {
+		*Serial
+		is   error
+		text string
+	}{
+		{like(path, p.LockDir), serial.ErrInUse, "open " + path + ": in use by another process"},
+		{like(path, t.TempDir()), serial.ErrInUse, "open " + path + ": in use by another process"},
+		{like(path+".none", p.LockDir), fs.ErrNotExist, "open " + path + ".none: no such file or directory"},
+		{like(os.DevNull, p.LockDir), nil, "open /dev/null: not a serial line: inappropriate ioctl for device"},
+	} {
+		if err := test.Check(); !errors.Is(err, test.is) && test.is != nil || err == nil || !strings.HasPrefix(err.Error(), test.text) {
+			t.Errorf("%s: %v", test.text, err)
+		}
+	}
+}
+
+// serialLog reads the log of a dialogue.
+func serialLog(t *testing.T) {
+	p := newPhone(t, quickExchange(), "1", "SAY 'calling\\n' '' \\qATE1S7=1234 OK AT OK \\c")
+	p.open(t)
+	log := p.log.String()
+	for _, want := range []string{
+		`level=DEBUG msg=chat device=` + p.Path + ` sent=??????`,
+		`level=DEBUG msg=chat device=` + p.Path + ` received=OK`,
+		`level=DEBUG msg=chat device=` + p.Path + ` sent="AT\r"`,
+		`level=INFO msg=chat device=` + p.Path + ` says=calling` + "\n",
+	} {
+		if strings.Count(log, want) == 0 {
+			t.Errorf("no %s in\n%s", want, log)
+		}
+	}
+	if strings.Contains(log, "1234") {
+		t.Errorf("the secret is in\n%s", log)
+	}
+	if strings.Contains(log, "another speed") {
+		t.Error(log)
+	}
+	p.tellSpeed(117647)
+	p.tellSpeed(117647)
+	if n := strings.Count(p.log.String(), `level=INFO msg="the driver has set another speed" device=`+p.Path+" wanted=115200 set=117647"); n != 1 {
+		t.Errorf("told %d times\n%s", n, p.log)
+	}
+}
