@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -23,13 +24,18 @@ func (c *Config) setClient(l line) (err error) {
 	return err
 }
 
-// endpoint parses ADDRESS [PORT]; a number alone is a port on any address.
+// endpoint parses ADDRESS [PORT] or DEVICE; a number alone is a port on any
+// address.
 func endpoint(l line) (e Endpoint, err error) {
-	if len(l.args) > 0 && strings.HasPrefix(l.args[0], "/") {
-		return e, fmt.Errorf("the serial line %s is %w; say an address", quote(l.args[0]), ErrNotInBuild)
-	}
 	if len(l.args) == 0 || len(l.args) > 2 {
 		return e, errUsage
+	}
+	if strings.HasPrefix(l.args[0], "/") {
+		if len(l.args) > 1 {
+			return e, errors.New(`a device stands alone; the speed is a keyword, "speed BITRATE"`)
+		}
+		e.Device = filepath.Clean(l.args[0])
+		return e, nil
 	}
 	address, port := l.args[0], "0"
 	if len(l.args) == 2 {

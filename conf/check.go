@@ -18,10 +18,12 @@ const minIPv6 = 1280
 // several keywords.
 func (p *parser) check() {
 	if p.given("mode", errors.New(`missing; say "mode client" or "mode server"`)) {
+		p.settleLine()
 		p.checkServer()
 		p.checkOldKey()
 	}
 	p.checkInner()
+	p.checkNoIPv6()
 	p.settleRoutes()
 	p.checkSizes()
 	p.checkFiles()
@@ -43,6 +45,9 @@ func (p *parser) given(keyword string, missing error) bool {
 
 func (p *parser) checkServer() {
 	c := p.conf
+	if c.Device != "" {
+		return
+	}
 	if c.Mode == Client {
 		p.given("server", errors.New(`missing; say "server ADDRESS [PORT]", where to connect`))
 	}
@@ -154,7 +159,7 @@ func (c *Config) firstIPv6() string {
 func (p *parser) checkFiles() {
 	c := p.conf
 	files := []struct{ keyword, path string }{
-		{"keyfile", c.KeyFile}, {"oldkeyfile", c.OldKeyFile}, {"pidfile", c.PidFile}, {"control", c.Control},
+		{"keyfile", c.KeyFile}, {"oldkeyfile", c.OldKeyFile}, {"pidfile", c.PidFile}, {"control", c.Control}, {"modemchat", c.ModemChat},
 	}
 	taken := map[string]string{c.Path: "the configuration"}
 	for _, f := range files {

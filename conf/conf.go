@@ -53,14 +53,18 @@ const (
 	Server Mode = "server"
 )
 
-// An Endpoint is one end of the outer connection.
+// An Endpoint is one end of the outer connection, or the device of a serial line.
 type Endpoint struct {
-	Host string // an IPv4 or IPv6 literal without brackets, a DNS name, or "" for any address
-	Port uint16 // 0 for any port
+	Host   string // an IPv4 or IPv6 literal without brackets, a DNS name, or "" for any address
+	Port   uint16 // 0 for any port
+	Device string // "" without; then Host and Port mean nothing
 }
 
-// String returns host:port, with an IPv6 host in brackets.
+// String returns host:port, with an IPv6 host in brackets, or the device.
 func (e Endpoint) String() string {
+	if e.Device != "" {
+		return e.Device
+	}
 	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
 }
 
@@ -81,6 +85,20 @@ type Config struct {
 	Mode   Mode
 	Server []Endpoint // server: the one to listen on; client: those to connect to, in order; no port is 0
 	Client Endpoint   // server: whom to accept; client: the local end to bind
+	Device string     // of the serial line to run over, as Server or Client has it; "": over TCP
+
+	Speed       int    // bit/s
+	LocalLine   bool   // ignore the modem control lines
+	NoRTSCTS    bool   // no flow control by RTS and CTS
+	XFilter     bool   // escape XON and XOFF
+	Telnet      bool   // escape IAC
+	RS485       *RS485 // nil without
+	HalfDuplex  bool   // the ends take turns
+	ModemChat   string // "" without
+	Demand      bool
+	Idle        time.Duration // 0: never
+	NoIPv6      bool
+	NoMulticast bool
 
 	Local, Remote []netip.Addr // paired by index: at most one IPv4 and one IPv6, IPv4 first
 	Routes        []Route      // route1 to route9, then route in the order of the file

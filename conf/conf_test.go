@@ -64,22 +64,40 @@ func TestAccepted(t *testing.T) {
 		{"comment in Latin-1", server + "# f\xfcr Z\xfcrich", func(c *Config) any { return c.MTU }, 1500},
 		{"leading zeros", server + "keepalive 020", func(c *Config) any { return c.Keepalive }, 20 * time.Second},
 		{"quoted", server + `keyfile "a # b"#c`, func(c *Config) any { return c.KeyFile }, "/etc/vpnd/a # b"},
+		{"client's device", base(Client, "server") + "client /dev/ttyS0", func(c *Config) any { return c.Device }, "/dev/ttyS0"},
+		{"client's device and any server", base(Client, "server") + "client /dev/ttyS0\nserver 0.0.0.0 379", func(c *Config) any { return c.Device }, "/dev/ttyS0"},
+		{"device as server of a client", base(Client, "server") + "server /dev/ttyS0\nclient 0", func(c *Config) any { return c.Device }, "/dev/ttyS0"},
+		{"both ends' devices, on the client", base(Client, "server") + "server /dev/ttyS0\nclient /dev/ttyS1", func(c *Config) any { return c.Device }, "/dev/ttyS1"},
+		{"both ends' devices, on the server", noServer + "server /dev/ttyS0\nclient /dev/ttyS1", func(c *Config) any { return c.Device }, "/dev/ttyS0"},
+		{"server's device", noServer + "server /dev//ttyS0/\nclient 0.0.0.0 0", func(c *Config) any { return c.Device }, "/dev/ttyS0"},
+		{"device as client of a server", noServer + "client /dev/ttyS0", func(c *Config) any { return c.Device }, "/dev/ttyS0"},
+		{"fast line", noServer + "server /dev/a\nspeed 57600", func(c *Config) any { return [2]int{c.MTU, c.SendBuf} }, [2]int{576, 4096}},
+		{"slow line", noServer + "server /dev/a\nspeed 57599", func(c *Config) any { return [2]int{c.MTU, c.SendBuf} }, [2]int{296, 4096}},
+		{"slowest line", noServer + "server /dev/a\nspeed 300", func(c *Config) any { return c.Speed }, 300},
+		{"fastest line", noServer + "server /dev/a\nspeed 12000000", func(c *Config) any { return c.Speed }, 12000000},
+		{"line with IPv6", noServer + "server /dev/a\nspeed 9600\nlocal fd00::1\nremote fd00::2", func(c *Config) any { return c.MTU }, 1280},
+		{"line with long packets", noServer + "server /dev/a\nmtu 5000", func(c *Config) any { return [2]int{c.MTU, c.SendBuf} }, [2]int{5000, 5000}},
+		{"line as it is set", noServer + "server /dev/a\nmtu 1500\nsendbuf 2000", func(c *Config) any { return [2]int{c.MTU, c.SendBuf} }, [2]int{1500, 2000}},
+		{"bus", noServer + "server /dev/a\nrs485 1 100", func(c *Config) any { return *c.RS485 }, RS485{time.Millisecond, 100 * time.Millisecond}},
+		{"bus takes turns", noServer + "server /dev/a\nrs485", func(c *Config) any { return [3]bool{c.HalfDuplex, c.NoRTSCTS, c.LocalLine} }, [3]bool{true, true, true}},
+		{"turns alone", noServer + "server /dev/a\nhalfduplex", func(c *Config) any { return [3]bool{c.HalfDuplex, c.NoRTSCTS, c.LocalLine} }, [3]bool{true, false, false}},
+		{"thin TCP", server + "noipv6\nnomulticast", func(c *Config) any { return c.NoIPv6 && c.NoMulticast }, true},
 		{"autoroute alone", server + "autoroute", func(c *Config) any { return c.AutoRoute }, true},
 		{"autoroute on", server + "autoroute on", func(c *Config) any { return c.AutoRoute }, true},
 		{"autoroute off", server + "autoroute off", func(c *Config) any { return c.AutoRoute }, false},
-		{"no server", noServer, func(c *Config) any { return c.Server }, []Endpoint{{"", 379}}},
-		{"server port", noServer + "server 24741", func(c *Config) any { return c.Server }, []Endpoint{{"", 24741}}},
-		{"server 0", noServer + "server 0", func(c *Config) any { return c.Server }, []Endpoint{{"", 379}}},
-		{"server 0 port", noServer + "server 0 80", func(c *Config) any { return c.Server }, []Endpoint{{"", 80}}},
-		{"server :: port", noServer + "server :: 80", func(c *Config) any { return c.Server }, []Endpoint{{"", 80}}},
-		{"server any, port 0", noServer + "server 0.0.0.0 0", func(c *Config) any { return c.Server }, []Endpoint{{"", 379}}},
-		{"longest name", noServer + "server " + strings.Repeat("a.", 127), func(c *Config) any { return c.Server }, []Endpoint{{strings.Repeat("a.", 127), 379}}},
+		{"no server", noServer, func(c *Config) any { return c.Server }, []Endpoint{{Port: 379}}},
+		{"server port", noServer + "server 24741", func(c *Config) any { return c.Server }, []Endpoint{{Port: 24741}}},
+		{"server 0", noServer + "server 0", func(c *Config) any { return c.Server }, []Endpoint{{Port: 379}}},
+		{"server 0 port", noServer + "server 0 80", func(c *Config) any { return c.Server }, []Endpoint{{Port: 80}}},
+		{"server :: port", noServer + "server :: 80", func(c *Config) any { return c.Server }, []Endpoint{{Port: 80}}},
+		{"server any, port 0", noServer + "server 0.0.0.0 0", func(c *Config) any { return c.Server }, []Endpoint{{Port: 379}}},
+		{"longest name", noServer + "server " + strings.Repeat("a.", 127), func(c *Config) any { return c.Server }, []Endpoint{{Host: strings.Repeat("a.", 127), Port: 379}}},
 		{"servers", client + "server b.example.\nserver 192.0.2.1 80\nserver ::ffff:192.0.2.2", func(c *Config) any { return c.Server },
-			[]Endpoint{{"b.example.", 379}, {"192.0.2.1", 80}, {"192.0.2.2", 379}}},
+			[]Endpoint{{Host: "b.example.", Port: 379}, {Host: "192.0.2.1", Port: 80}, {Host: "192.0.2.2", Port: 379}}},
 		{"client 0", server + "client 0", func(c *Config) any { return c.Client }, Endpoint{}},
 		{"client any", server + "client 0.0.0.0 0", func(c *Config) any { return c.Client }, Endpoint{}},
-		{"client port", server + "client 24741", func(c *Config) any { return c.Client }, Endpoint{"", 24741}},
-		{"client address", server + "client 2001:DB8::0:1", func(c *Config) any { return c.Client }, Endpoint{"2001:db8::1", 0}},
+		{"client port", server + "client 24741", func(c *Config) any { return c.Client }, Endpoint{Port: 24741}},
+		{"client address", server + "client 2001:DB8::0:1", func(c *Config) any { return c.Client }, Endpoint{Host: "2001:db8::1", Port: 0}},
 		{"IPv6 route without IPv6 addresses", server + "route ::/0", func(c *Config) any { return c.Routes[0].Dest.String() }, "::/0"},
 		{"default route", server + "route1 0.0.0.0 0.0.0.0 0.0.0.0", func(c *Config) any { return c.Routes[0].Dest.String() }, "0.0.0.0/0"},
 		{"host route", server + "route1 10.1.2.3 255.255.255.255 10.0.0.2", func(c *Config) any { return c.Routes[0].Dest.String() }, "10.1.2.3/32"},
@@ -109,12 +127,15 @@ func TestAccepted(t *testing.T) {
 
 // TestDefaults writes out each default of the table, which must change nothing.
 func TestDefaults(t *testing.T) {
-	text := base(Server, "server")
-	want := dump(mustParse(t, "/etc/vpnd/NAME.conf", text))
 	for _, k := range Keywords() {
 		if k.parse == nil || k.Default == "" {
 			continue
 		}
+		text := base(Server, "server")
+		if slices.Contains(serialOnly, k.Name) {
+			text += "server /dev/ttyS0\n"
+		}
+		want := dump(mustParse(t, "/etc/vpnd/NAME.conf", text))
 		got := dump(mustParse(t, "/etc/vpnd/NAME.conf", text+k.Name+" "+k.Default+"\n"))
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s %s: -implied +written:\n%s", k.Name, k.Default, diff)
@@ -188,7 +209,7 @@ func TestNoDirectory(t *testing.T) {
 }
 
 func TestErrorsAreReachable(t *testing.T) {
-	errs := parseProblems(t, base(Server, "")+"mtu x\nspeed 1")
+	errs := parseProblems(t, base(Server, "")+"mtu x\npool 1")
 	var first Error
 	if !errors.As(errs, &first) || first.Line != 5 || first.Keyword != "mtu" || first.File != "/etc/vpnd/vpnd.conf" {
 		t.Errorf("first problem is %+v", first)
@@ -200,10 +221,10 @@ func TestErrorsAreReachable(t *testing.T) {
 
 func TestEndpointString(t *testing.T) {
 	var got []string
-	for _, e := range []Endpoint{{}, {"", 379}, {"192.0.2.1", 0}, {"2001:db8::1", 379}, {"gate.example.org", 24741}} {
+	for _, e := range []Endpoint{{Device: "/dev/ttyS0", Port: 1}, {}, {Port: 379}, {Host: "192.0.2.1", Port: 0}, {Host: "2001:db8::1", Port: 379}, {Host: "gate.example.org", Port: 24741}} {
 		got = append(got, e.String())
 	}
-	want := []string{":0", ":379", "192.0.2.1:0", "[2001:db8::1]:379", "gate.example.org:24741"}
+	want := []string{"/dev/ttyS0", ":0", ":379", "192.0.2.1:0", "[2001:db8::1]:379", "gate.example.org:24741"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -57,18 +57,20 @@ func broken(c *Config) (list []string) {
 	keep(c.Mode == Client || c.Mode == Server, "mode is client or server")
 	keep(len(c.Server) == 1 || c.Mode == Client && len(c.Server) > 1, "one server, or several for a client")
 	for _, e := range c.Server {
-		keep(e.Port != 0 && (e.Host != "" || c.Mode == Server), "a server can be reached")
+		keep(c.Device != "" || e.Port != 0 && (e.Host != "" || c.Mode == Server), "a server can be reached")
 	}
 	for _, e := range append(c.Server, c.Client) {
 		h, err := host(e.Host)
 		keep(e.Host == "" || err == nil && h == e.Host, "a host is in its shortest form")
+		keep(e.Device == "" || c.Device != "" && filepath.IsAbs(e.Device), "a device is that of a serial line")
 	}
+	brokenLine(c, keep)
 	brokenInner(c, keep)
 	brokenRoutes(c, keep)
 	for _, p := range []string{c.Path, c.KeyFile, c.StateDir, c.Control} {
 		keep(filepath.IsAbs(p), "a path is absolute")
 	}
-	for _, p := range []string{c.OldKeyFile, c.PidFile, c.RandomDev, c.LinkUp, c.LinkDown, c.SlipUp, c.SlipDown} {
+	for _, p := range []string{c.OldKeyFile, c.PidFile, c.RandomDev, c.LinkUp, c.LinkDown, c.SlipUp, c.SlipDown, c.ModemChat, c.Device} {
 		keep(p == "" || filepath.IsAbs(p), "a path is absolute or empty")
 	}
 	for _, d := range []time.Duration{c.Keepalive, c.KeyTTL, c.MaxDelay + time.Second, c.Retry, c.HookTimeout} {
@@ -82,6 +84,21 @@ func broken(c *Config) (list []string) {
 	keep(len(c.TunDev) <= maxDevice && !strings.ContainsAny(c.TunDev, "/% :"), "tundev is a name")
 	keep(c.OldKeyFile == "" || c.Mode == Server && c.OldKeyFile != c.KeyFile, "a second key is a server's")
 	return list
+}
+
+func brokenLine(c *Config, keep func(ok bool, promise string)) {
+	keep(c.Speed >= minSpeed && c.Speed <= maxSpeed, "speed is in bounds")
+	keep(c.Idle >= 0 && c.Idle <= 86400*time.Second, "idle is in bounds")
+	keep(c.RS485 == nil || c.HalfDuplex && c.NoRTSCTS && c.LocalLine && c.ModemChat == "", "a bus takes turns and has no modem")
+	keep(!c.Demand || c.Mode == Client, "a server does not dial")
+	keep(!c.NoIPv6 || c.firstIPv6() == "", "no IPv6 with noipv6")
+	if c.Device == "" {
+		keep(c.RS485 == nil && c.ModemChat == "" && c.Idle == 0, "TCP has no modem")
+		keep(!c.LocalLine && !c.NoRTSCTS && !c.XFilter && !c.Telnet && !c.HalfDuplex && !c.Demand, "TCP has no line")
+		return
+	}
+	keep(len(c.Server) == 1 && (c.Server[0].Device == c.Device || c.Client.Device == c.Device), "a keyword names the device")
+	keep(c.IPOpts == 0, "a line has no outer packets")
 }
 
 func brokenInner(c *Config, keep func(ok bool, promise string)) {

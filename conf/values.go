@@ -117,6 +117,17 @@ func onOff(field *bool) func(line) error {
 	}
 }
 
+// alone parses a keyword that stands alone.
+func alone(field *bool) func(line) error {
+	return func(l line) error {
+		if len(l.args) > 0 {
+			return errUsage
+		}
+		*field = true
+		return nil
+	}
+}
+
 // path parses a path that is relative to the configuration.
 func (c *Config) path(field *string) func(line) error {
 	return func(l line) error {
