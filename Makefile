@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 # The race detector needs cgo.
 RACE = CGO_ENABLED=1 $(GO) test -race
 
-.PHONY: all build test check cc demo bench fuzz mutate siege soak install clean
+.PHONY: all build test check cc demo demo-serial bench fuzz mutate siege soak install clean
 
 all: build
 
@@ -31,6 +31,10 @@ check:
 
 demo: build
 	$(GO) run ./cmd/internal/demo -vpnd bin/vpnd
+
+# The same over a serial line of 115200 bit/s, made of two pseudo terminals.
+demo-serial: build
+	$(GO) run ./cmd/internal/demo -vpnd bin/vpnd -serial
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...

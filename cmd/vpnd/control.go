@@ -29,7 +29,9 @@ type report struct {
 	MTU       int       `json:"mtu"`
 	Local     []string  `json:"local"`
 	Remote    []string  `json:"remote"`
-	Outer     string    `json:"outer"` // where the server listens, or what the client dials
+	Outer     string    `json:"outer"` // where the server listens, what the client dials, or the device
+
+	Line *lineReport `json:"line,omitempty"`
 	tunnel.Stats
 	Goroutines int `json:"goroutines"` // how many are at work: as many at equal states
 }

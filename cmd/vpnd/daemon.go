@@ -20,6 +20,7 @@ import (
 
 	"vpnd/conf"
 	"vpnd/crypto"
+	"vpnd/serial/chat"
 	"vpnd/tunnel"
 	"vpnd/tunnel/link"
 	"vpnd/tunnel/netif"
@@ -32,6 +33,8 @@ type daemon struct {
 	set     *netif.Set
 	hooks   *hooks
 	tunnel  *tunnel.Tunnel
+	line    *line        // nil: over TCP
+	chat    *chat.Script // as it was read at the start
 	started time.Time
 }
 
@@ -66,7 +69,7 @@ func serve(c *conf.Config, sys system, log *slog.Logger, ready func() error) (er
 		}
 		defer closing("remove pidfile", p.remove)
 	}
-	d := &daemon{log: log, set: set, started: time.Now()}
+	d := &daemon{log: log, set: set, chat: s.chat, started: time.Now()}
 	d.conf.Store(c)
 	// Before slipup: what is on the host by then must not be left by a signal.
 	signals, release := sys.signals()
@@ -98,12 +101,20 @@ func (dev device) Close() error {
 	return errors.Join(dev.d.set.Close(), dev.Device.Close())
 }
 
-// assemble opens the socket and the device, and makes the tunnel. On an error
+// assemble opens the socket, or looks at the line, opens the device, and makes the
+// tunnel. On an error
 // nothing of it is left.
 func (d *daemon) assemble(s *secrets) (err error) {
 	c := d.conf.Load()
 	t := d.tunnelConfig(c, s)
-	if c.Mode == conf.Server {
+	switch {
+	case c.Device != "":
+		d.line = newLine(c, d.chat, d.log)
+		if err := d.line.check(c); err != nil {
+			return err
+		}
+		t.Line = d.line.tunnelLine(c)
+	case c.Mode == conf.Server:
 		if t.Listener, err = listen(c); err != nil {
 			return err
 		}
@@ -187,16 +198,18 @@ func outer(c *conf.Config) (addrs []netip.Addr) {
 
 func (d *daemon) tunnelConfig(c *conf.Config, s *secrets) tunnel.Config {
 	t := tunnel.Config{
-		MTU:      c.MTU,
-		Local:    c.Local,
-		Remote:   c.Remote,
-		Keys:     s.keys,
-		Random:   s.random,
-		KeyBits:  c.KeySize,
-		KeyTTL:   c.KeyTTL,
-		MaxDelay: c.MaxDelay,
-		Tuning:   tuning(c),
-		Log:      d.log,
+		MTU:         c.MTU,
+		NoIPv6:      c.NoIPv6,
+		NoMulticast: c.NoMulticast,
+		Local:       c.Local,
+		Remote:      c.Remote,
+		Keys:        s.keys,
+		Random:      s.random,
+		KeyBits:     c.KeySize,
+		KeyTTL:      c.KeyTTL,
+		MaxDelay:    c.MaxDelay,
+		Tuning:      tuning(c),
+		Log:         d.log,
 	}
 	for _, name := range c.Ciphers {
 		cipher, err := crypto.ParseCipher(name)
@@ -205,13 +218,18 @@ func (d *daemon) tunnelConfig(c *conf.Config, s *secrets) tunnel.Config {
 		}
 		t.Ciphers = append(t.Ciphers, cipher)
 	}
+	if c.Mode == conf.Client {
+		t.Client = s.keys[0].ClientID(machineID(), c.Name)
+	}
+	if c.Device != "" {
+		return t
+	}
 	// The present configuration at each call: HUP changes it.
 	t.Prepare = func(conn net.Conn) error { return socketOptions(d.conf.Load()).Apply(conn) }
 	if c.Mode == conf.Server {
 		t.Admit = newFilter(c.Client, d.log).admit
 		return t
 	}
-	t.Client = s.keys[0].ClientID(machineID(), c.Name)
 	t.FixedPort = c.Client.Port != 0
 	local := d.localEnd(c.Client)
 	for _, e := range c.Server {
@@ -356,6 +374,7 @@ func (d *daemon) status() report {
 		Local:     texts(c.Local),
 		Remote:    texts(c.Remote),
 		Outer:     endpoint(c),
+		Line:      d.line.report(),
 		Stats:     d.tunnel.Stats(),
 
 		Goroutines: runtime.NumGoroutine(),

@@ -259,9 +259,11 @@ func TestUsage(t *testing.T) {
 		{"-m a b", exitUsage, `^vpnd: unexpected argument "b"`},
 		{"-m --status", exitUsage, `exclude each other`},
 		{"--json", exitUsage, `--json goes with --status`},
-		{"-x keys", exitUsage, `-x, .* not in this build`},
-		{"-c vpnd.key", exitUsage, `-c .* not in this build`},
-		{"-t -f vpnd.conf", exitUsage, `-t .*not in this build`},
+		{"-x keys", exitUsage, `-x and -c are not in this build`},
+		{"-c vpnd.key", exitUsage, `-x and -c are not in this build`},
+		{"-t --check", exitUsage, `exclude each other`},
+		{"-t vpnd.conf", exitUsage, `^vpnd: unexpected argument "vpnd.conf"`},
+		{"-t -f vpnd.conf", exitConfig, `^vpnd: read configuration: open vpnd.conf: no such file or directory\n$`},
 		{"-f /nowhere/vpnd.conf", exitConfig, `^vpnd: read configuration: open /nowhere/vpnd.conf: no such file or directory\n$`},
 		{"--help", exitOK, `^$`},
 		{"--version", exitOK, `^$`},
@@ -336,9 +338,8 @@ func TestLaterBuild(t *testing.T) {
 	w.configure()
 	c := w.client
 	later := []string{
-		"speed 9600", "localline", "nortscts", "xfilter", "telnet", "rs485", "modemchat chat", "demand", "idle 60", "noipv6", "nomulticast",
 		"pool 10.0.0.0/24", "peers peers", "clienttoclient on", "passphrase file", "proxy http://192.0.2.9", "redirect on", "dns 10.77.0.1",
-		"user nobody", "metrics 127.0.0.1:1", "logformat json", "auth strong", "client /dev/ttyS0", "server /dev/ttyS1", "local auto",
+		"user nobody", "metrics 127.0.0.1:1", "logformat json", "auth strong", "local auto",
 	}
 	c.also(later...)
 	c.untouched(func() {

@@ -35,7 +35,7 @@ func TestStatusFields(t *testing.T) {
 			"link":      link,
 			"inside":    "packets_in packets_out bytes_in bytes_out",
 			"wire":      "packets_in packets_out bytes_in bytes_out",
-			"drops_out": "no_link queue_full too_long malformed link_lost device_read",
+			"drops_out": "no_link queue_full too_long malformed link_lost device_read unwanted",
 			"drops_in":  "malformed too_old device_write discovery",
 			"refused":   "address door replay silent terms no_confirm crowd",
 		} {
@@ -43,7 +43,7 @@ func TestStatusFields(t *testing.T) {
 			checkNames(t, s.name+" "+field, object, want)
 			delete(names, field)
 		}
-		checkNames(t, s.name, names, "instance version pid started mode interface mtu local remote outer state since links waiting compression_out compression_in goroutines")
+		checkNames(t, s.name, names, "instance version pid started mode interface mtu local remote outer state since links waiting damaged compression_out compression_in goroutines")
 		s.checkReport(r, began)
 		s.checkText(s.run("--status", "-f", s.config()).stdout)
 	}

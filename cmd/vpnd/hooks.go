@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"vpnd/conf"
@@ -67,16 +69,20 @@ func (h *hooks) start(path string, s hook.Script) {
 // event is what a script is told about.
 type event struct {
 	name   string
-	peer   string       // outer host and port
+	peer   string       // outer host and port, or the device
 	reason string       // of linkdown
 	link   *tunnel.Link // of linkdown: what it carried
 }
 
-// endpoint is the outer address that the configuration names.
-func endpoint(c *conf.Config) string { return c.Server[0].String() }
+// endpoint is the outer address that the configuration names, or the device.
+func endpoint(c *conf.Config) string { return cmp.Or(c.Device, c.Server[0].String()) }
 
 func (h *hooks) script(c *conf.Config, path string, e event) hook.Script {
-	host, port, _ := net.SplitHostPort(e.peer)
+	transport, speed, host, port := "serial", c.Speed, "", ""
+	if c.Device == "" {
+		transport, speed = "tcp", 0
+		host, port, _ = net.SplitHostPort(e.peer)
+	}
 	local, remote, device := first(c.Local), first(c.Remote), h.device()
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -89,16 +95,16 @@ func (h *hooks) script(c *conf.Config, path string, e event) hook.Script {
 		fmt.Sprintf("VPND_MTU=%d", c.MTU),
 		"VPND_LOCAL=" + local,
 		"VPND_REMOTE=" + remote,
-		"VPND_TRANSPORT=tcp",
+		"VPND_TRANSPORT=" + transport,
 		"VPND_PEER=" + e.peer,
 		"VPND_PEER_ADDR=" + host,
 		"VPND_PEER_PORT=" + port,
-		"VPND_DEVICE=",
-		"VPND_SPEED=0",
+		"VPND_DEVICE=" + c.Device,
+		fmt.Sprintf("VPND_SPEED=%d", speed),
 		"VPND_REASON=" + e.reason,
 		"IFNAME=" + device,
-		"DEVICE=",
-		"SPEED=0",
+		"DEVICE=" + c.Device,
+		fmt.Sprintf("SPEED=%d", speed),
 		"IPLOCAL=" + local,
 		"IPREMOTE=" + remote,
 	}
@@ -113,7 +119,7 @@ func (h *hooks) script(c *conf.Config, path string, e event) hook.Script {
 	}
 	return hook.Script{
 		Path:    path,
-		Args:    []string{device, e.peer, "0", local, remote, c.Name},
+		Args:    []string{device, e.peer, strconv.Itoa(speed), local, remote, c.Name},
 		Env:     env,
 		Timeout: c.HookTimeout,
 		Log:     h.log,

@@ -15,17 +15,20 @@ import (
 // other.
 func TestImports(t *testing.T) {
 	allowed := map[string]string{
-		"cmd/vpnd":            "conf crypto tunnel tunnel/hook tunnel/link tunnel/netif",
-		"cmd/internal/demo":   "cmd/internal/lab",
+		"cmd/vpnd":            "conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif",
+		"cmd/internal/demo":   "cmd/internal/lab serial/serialtest",
 		"cmd/internal/lab":    "",
 		"cmd/internal/mutate": "",
 		"compress":            "",
 		"conf":                "",
 		"crypto":              "",
+		"serial":              "",
+		"serial/chat":         "",
+		"serial/serialtest":   "",
 		"tunnel":              "compress crypto tunnel/frame tunnel/queue",
 		"tunnel/frame":        "",
 		"tunnel/hook":         "",
-		"tunnel/link":         "",
+		"tunnel/link":         "serial serial/chat",
 		"tunnel/netif":        "",
 		"tunnel/queue":        "",
 	}

@@ -1,4 +1,5 @@
-// Vpnd joins two networks over one encrypted, compressed TCP connection.
+// Vpnd joins two networks over one encrypted, compressed TCP connection, or a
+// serial line.
 //
 // This command reads flags and configuration, joins the parts, reports and
 // exits; vpnd(8) is its manual.

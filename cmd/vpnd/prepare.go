@@ -9,6 +9,7 @@ import (
 
 	"vpnd/conf"
 	"vpnd/crypto"
+	"vpnd/serial/chat"
 	"vpnd/tunnel/hook"
 )
 
@@ -17,6 +18,7 @@ import (
 type secrets struct {
 	keys   []*crypto.Key
 	random io.Reader
+	chat   *chat.Script // nil without
 	close  func()
 }
 
@@ -26,8 +28,8 @@ type problems []error
 // Error returns one line for each problem.
 func (p problems) Error() string { return errors.Join(p...).Error() }
 
-// prepare reads the keys, opens the random device and checks the hooks. The
-// error joins every problem, each with its file and line.
+// prepare reads the keys and the chat script, opens the random device and checks
+// the hooks. The error joins every problem, each with its file and line.
 func prepare(c *conf.Config) (*secrets, error) {
 	var found problems
 	problem := func(keyword string, err error) {
@@ -51,6 +53,16 @@ func prepare(c *conf.Config) (*secrets, error) {
 			s.random, s.close = crypto.MixRandom(device), func() { device.Close() }
 		}
 	}
+	if c.ModemChat != "" {
+		s.chat, err = chat.ParseFile(c.ModemChat)
+		for _, mistake := range unjoin(err) {
+			if errors.As(mistake, new(*chat.Error)) {
+				found = append(found, mistake) // has a file and a line of its own
+			} else {
+				problem("modemchat", mistake)
+			}
+		}
+	}
 	for _, h := range []struct{ keyword, path string }{
 		{"linkup", c.LinkUp}, {"linkdown", c.LinkDown}, {"slipup", c.SlipUp}, {"slipdown", c.SlipDown},
 	} {
@@ -63,6 +75,17 @@ func prepare(c *conf.Config) (*secrets, error) {
 		return nil, exit(exitConfig, found)
 	}
 	return s, nil
+}
+
+// unjoin returns the errors that were joined, or the one there is.
+func unjoin(err error) []error {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		return all.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
 }
 
 // openRandom opens a random device: a character device that the system lists as

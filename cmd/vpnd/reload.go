@@ -22,7 +22,11 @@ func (d *daemon) reload() {
 		return
 	}
 	s.close()
-	for _, keyword := range needRestart(old, c) {
+	keywords := needRestart(old, c)
+	if c.ModemChat == old.ModemChat && !reflect.DeepEqual(s.chat, d.chat) {
+		keywords = append(keywords, "modemchat")
+	}
+	for _, keyword := range keywords {
 		d.log.Warn("change needs a restart", "keyword", keyword)
 	}
 	// What needs a restart stays as it is, so that the state of the host and of
@@ -66,6 +70,18 @@ func needRestart(old, new *conf.Config) (keywords []string) {
 		{"tundev", old.TunDev, new.TunDev},
 		{"statedir", old.StateDir, new.StateDir},
 		{"control", old.Control, new.Control},
+		{"speed", old.Speed, new.Speed},
+		{"localline", old.LocalLine, new.LocalLine},
+		{"nortscts", old.NoRTSCTS, new.NoRTSCTS},
+		{"xfilter", old.XFilter, new.XFilter},
+		{"telnet", old.Telnet, new.Telnet},
+		{"rs485", old.RS485, new.RS485},
+		{"halfduplex", old.HalfDuplex, new.HalfDuplex},
+		{"modemchat", old.ModemChat, new.ModemChat},
+		{"demand", old.Demand, new.Demand},
+		{"idle", old.Idle, new.Idle},
+		{"noipv6", old.NoIPv6, new.NoIPv6},
+		{"nomulticast", old.NoMulticast, new.NoMulticast},
 	} {
 		if !reflect.DeepEqual(k.was, k.now) {
 			keywords = append(keywords, k.keyword)

@@ -21,6 +21,7 @@ const (
 	exitDown        = 3 // --status: no link
 	exitUnknown     = 4 // --status: no daemon, or it does not tell
 	exitUnavailable = 69
+	exitTemporary   = 75 // -t: the modem or the other end did not do its part
 	exitNoPerm      = 77
 	exitConfig      = 78
 )
@@ -56,10 +57,11 @@ type options struct {
 	check      bool
 	status     bool
 	json       bool
+	chat       bool
 	lookup     bool
 	version    bool
 	help       bool
-	later      struct{ strong, checkKey, chat bool }
+	later      struct{ strong, checkKey bool }
 	args       []string
 	flags      *pflag.FlagSet
 }
@@ -75,10 +77,10 @@ func parseOptions(args []string) (*options, error) {
 	f.BoolVar(&o.check, "check", false, "check configuration, key and hooks, change nothing")
 	f.BoolVar(&o.status, "status", false, "print the state of the running daemon")
 	f.BoolVar(&o.json, "json", false, "with --status: as JSON")
+	f.BoolVarP(&o.chat, "test-chat", "t", false, "run the modem chat alone and show it")
 	f.BoolVarP(&o.lookup, "lookup", "l", false, "accepted, without effect: names are always looked up")
 	f.BoolVarP(&o.later.strong, "make-strong-keys", "x", false, "make a strong pair of keys (not in this build)")
 	f.BoolVarP(&o.later.checkKey, "check-key", "c", false, "check a key file (not in this build)")
-	f.BoolVarP(&o.later.chat, "test-chat", "t", false, "test the modem chat (not in this build)")
 	f.BoolVar(&o.version, "version", false, "print the version")
 	f.BoolVarP(&o.help, "help", "h", false, "print this help")
 	if err := f.Parse(args); err != nil {
@@ -92,21 +94,22 @@ func (o *options) usage() string {
 	return "usage: vpnd [-n] [-f FILE]            join the networks\n" +
 		"       vpnd -m [FILE]                make a shared key\n" +
 		"       vpnd --check [-f FILE]        check the configuration\n" +
+		"       vpnd -t [-f FILE]             test the modem chat\n" +
 		"       vpnd --status [--json] [-f FILE]\n"
 }
 
 func (o *options) validate() error {
 	commands := 0
-	for _, set := range []bool{o.makeKey, o.check, o.status} {
+	for _, set := range []bool{o.makeKey, o.check, o.status, o.chat} {
 		if set {
 			commands++
 		}
 	}
 	switch {
-	case o.later.strong || o.later.checkKey || o.later.chat:
-		return exitf(exitUsage, "-x, -c and -t are not in this build")
+	case o.later.strong || o.later.checkKey:
+		return exitf(exitUsage, "-x and -c are not in this build")
 	case commands > 1:
-		return exitf(exitUsage, "-m, --check and --status exclude each other")
+		return exitf(exitUsage, "-m, -t, --check and --status exclude each other")
 	case o.json && !o.status:
 		return exitf(exitUsage, "--json goes with --status")
 	case len(o.args) > 1 || len(o.args) == 1 && !o.makeKey:
@@ -191,6 +194,8 @@ func (o *options) run(sys system) error {
 		return o.runStatus(sys)
 	case o.check:
 		return o.runCheck(sys)
+	case o.chat:
+		return o.runChat(sys)
 	}
 	return o.runDaemon(sys)
 }

@@ -18,6 +18,8 @@ type stage struct {
 	User int    // 0: root
 	Log  string // socket that /dev/log leads to; "": there is none
 	TUN  string // "closed": /dev/net/tun is for root only; "none": there is none
+	// Closed is an empty /run where only root can make lock files.
+	Closed bool
 	// Mounts leads to a mount namespace that is taken as it is, instead of one with
 	// a /dev of its own.
 	Mounts string
@@ -73,7 +75,13 @@ func (s stage) enterMounts() error {
 	if err := privateMounts(); err != nil {
 		return err
 	}
-	return s.mountDev()
+	if err := s.mountDev(); err != nil || !s.Closed {
+		return err
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"); err != nil {
+		return fmt.Errorf("mount /run: %w", err)
+	}
+	return os.Mkdir("/run/lock", 0o755)
 }
 
 // privateMounts gives the thread mounts of its own.
@@ -104,6 +112,11 @@ func joinMounts(path string) error {
 }
 
 func (s stage) mountDev() error {
+	terminals, err := os.Open("/dev/pts")
+	if err != nil {
+		return err
+	}
+	defer terminals.Close()
 	if err := unix.Mount("tmpfs", "/dev", "tmpfs", 0, "mode=0755"); err != nil {
 		return fmt.Errorf("mount /dev: %w", err)
 	}
@@ -121,6 +134,12 @@ func (s stage) mountDev() error {
 		}
 	}
 	unix.Umask(0o022)
+	if err := os.Mkdir("/dev/pts", 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", terminals.Fd()), "/dev/pts", "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount /dev/pts: %w", err)
+	}
 	if err := s.spoilTUN("/dev/net/tun"); err != nil {
 		return err
 	}

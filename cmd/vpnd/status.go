@@ -100,6 +100,9 @@ func (r report) text(now time.Time) string {
 		row("keys", "epoch %d, %d ratchets, %d rekeys", l.Epoch, l.Ratchets, l.Rekeys)
 		row("last packet", "%s ago, keepalive round trip %s", age(now, l.LastPacket), l.RoundTrip.Round(10*time.Microsecond))
 	}
+	if l := r.Line; l != nil {
+		row("line", "%s at %d bit/s, %d damaged frames%s", l.Device, l.Speed, r.Damaged, l.uart())
+	}
 	row("links", "%d since the start", r.Links)
 	row("sent", "%d packets, %s inside, %s on the wire, compression %.2f", r.Wire.PacketsOut, size(r.Inside.BytesIn), size(r.Wire.BytesOut), r.CompressionOut)
 	row("received", "%d packets, %s inside, %s on the wire, compression %.2f", r.Wire.PacketsIn, size(r.Inside.BytesOut), size(r.Wire.BytesIn), r.CompressionIn)
@@ -109,6 +112,14 @@ func (r report) text(now time.Time) string {
 		row("refused", "%s", nonZero(r.Refused))
 	}
 	return b.String()
+}
+
+// uart is what a driver has counted, if it is worth a word.
+func (l *lineReport) uart() string {
+	if faults := nonZero(l.UART); faults != "none" {
+		return ", uart: " + faults
+	}
+	return ""
 }
 
 func age(now, then time.Time) time.Duration {

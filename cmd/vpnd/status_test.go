@@ -35,6 +35,8 @@ func TestShow(t *testing.T) {
 		{"report", string(good), false, []string{"office: up since ", "\n  peer         192.0.2.1:379 ("}, true},
 		{"report as JSON", string(good) + "\n", true, []string{string(good) + "\n"}, true},
 		{"down", strings.Replace(string(good), `"up"`, `"down"`, 1), true, []string{`"down"`}, false},
+		{"serial line", `{"state":"up","damaged":3,"line":{"device":"/dev/ttyS0","speed":9600,"uart":{"overrun":1,"framing":2,"parity":0}}}`, false, []string{"\n  line         /dev/ttyS0 at 9600 bit/s, 3 damaged frames, uart: framing 2, overrun 1\n"}, true},
+		{"serial line without faults", `{"state":"up","line":{"device":"/dev/tty\u001b","speed":9600,"uart":{"overrun":0}}}`, false, []string{"\n  line         /dev/tty\\u001b at 9600 bit/s, 0 damaged frames\n"}, true},
 		{"with what is not known", `{"state":"up","new":[1,2]}`, true, []string{`{"state":"up","new":[1,2]}` + "\n"}, true},
 		{"forged", forged, false, []string{`a\u001b[2Jb: up\u000ax since`, `one\u000d\u000atwo\u0007`, `vpn\u202e0, mtu`, `local \u0000,`, ` at \u007f,`, "\U0001f600\\udb40\\udc01", `\u001b]0;x 1`}, false},
 		{"forged, as JSON", "{\"state\":\"up\",\r\n\"x\":\"\x9b\u009b\x7f\u2028\"}", true, []string{"{\"state\":\"up\",\"x\":\"\ufffd\\u009b\\u007f\\u2028\"}\n"}, true},
@@ -68,6 +70,7 @@ func FuzzStatus(f *testing.F) {
 	f.Add([]byte(`{"state":"up","since":"2026-11-22T09:12:40Z","link":{"round_trip_ns":-1,"established":"0001-01-01T00:00:00Z"},"inside":{"bytes_in":18446744073709551615}}`))
 	f.Add([]byte("{\"x\":\"\x9b\xff\xc2\x85\x7f\"}\r\n"))
 	f.Add([]byte(`{"drops_out":{"":1,"\ud800":2},"compression_in":-1e308}`))
+	f.Add([]byte(`{"line":{"device":"\r\n","speed":-1,"uart":{"\n":18446744073709551615}},"damaged":1}`))
 	f.Add([]byte("null"))
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		for _, asJSON := range []bool{false, true} {
@@ -84,7 +87,7 @@ func FuzzStatus(f *testing.F) {
 					t.Errorf("%q", line)
 				}
 			}
-			if len(lines) > 14 || len(text) > 6*len(answer)+2000 {
+			if len(lines) > 15 || len(text) > 6*len(answer)+2000 {
 				t.Errorf("%d lines, %d bytes of %d", len(lines), len(text), len(answer))
 			}
 			if asJSON && !reflect.DeepEqual(parsed(t, answer), parsed(t, []byte(text))) {

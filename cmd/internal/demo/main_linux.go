@@ -33,11 +33,11 @@ const (
 
 func main() {
 	vpnd := flag.String("vpnd", "bin/vpnd", "the program to show")
-	examples := flag.String("examples", "examples/simple", "where its two configurations are")
+	serial := flag.Bool("serial", false, "over a serial line instead of TCP")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *vpnd, *examples); err != nil {
+	if err := run(ctx, *vpnd, *serial); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -55,7 +55,13 @@ type host struct {
 	daemon *lab.Process
 }
 
-func run(ctx context.Context, vpnd, examples string) (err error) {
+// A step is one scene of the demo.
+type step struct {
+	title string
+	run   func(context.Context) error
+}
+
+func run(ctx context.Context, vpnd string, serial bool) (err error) {
 	vpnd, err = filepath.Abs(vpnd)
 	if err != nil {
 		return err
@@ -66,18 +72,13 @@ func run(ctx context.Context, vpnd, examples string) (err error) {
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	d := demo{vpnd: vpnd}
-	for _, step := range []struct {
-		title string
-		run   func(context.Context) error
-	}{
-		{"two hosts, two files, one key", func(ctx context.Context) error { return d.build(l, examples) }},
-		{"the link comes up", d.start},
-		{"ping both ways", d.ping},
-		{fmt.Sprintf("the Go source tree, %d MB each way at once", volume>>20), d.transfer},
-		{"the connection is cut", d.cut},
-		{"what vpnd --status says on the client", d.status},
-		{"the end", d.stop},
-	} {
+	steps := d.overTCP(l)
+	if serial {
+		c := newCable(l)
+		defer c.close()
+		steps = d.overCable(l, c)
+	}
+	for _, step := range steps {
 		fmt.Printf("\n== %s\n", step.title)
 		limited, cancel := context.WithTimeout(ctx, tooLong)
 		err := step.run(limited)
@@ -89,25 +90,50 @@ func run(ctx context.Context, vpnd, examples string) (err error) {
 	return nil
 }
 
-// build makes the namespaces and copies the examples into them.
-func (d *demo) build(l *lab.Lab, examples string) (err error) {
+func (d *demo) overTCP(l *lab.Lab) []step {
+	return []step{
+		{"two hosts, two files, one key", func(context.Context) error { return d.build(l) }},
+		{"the link comes up", func(ctx context.Context) error { return d.start(ctx, time.Millisecond) }},
+		{"ping both ways", func(ctx context.Context) error {
+			return d.ping(ctx, lab.PingOptions{Size: 56, Count: 200, Interval: 5 * time.Millisecond})
+		}},
+		{fmt.Sprintf("the Go source tree, %d MB each way at once", volume>>20), func(ctx context.Context) error { return d.transfer(ctx, volume) }},
+		{"the connection is cut", d.cut},
+		{"what vpnd --status says on the client", d.status},
+		{"the end", d.stop},
+	}
+}
+
+// hosts makes the namespaces.
+func (d *demo) hosts(l *lab.Lab) (err error) {
 	if d.server.Namespace, err = l.Namespace("server"); err != nil {
 		return err
 	}
-	if d.client.Namespace, err = l.Namespace("client"); err != nil {
+	d.client.Namespace, err = l.Namespace("client")
+	return err
+}
+
+// build joins the namespaces with a network and copies the examples into them.
+func (d *demo) build(l *lab.Lab) (err error) {
+	if err = d.hosts(l); err != nil {
 		return err
 	}
 	if _, err = l.Connect(d.server.Namespace, d.client.Namespace, serverOuter, clientOuter); err != nil {
 		return err
 	}
+	return d.configure(l, "examples/simple", func(_ string, text []byte) []byte { return text })
+}
+
+// configure copies the examples, each changed by adapt, and makes the key.
+func (d *demo) configure(l *lab.Lab, examples string, adapt func(name string, text []byte) []byte) (err error) {
 	hook := filepath.Join(l.Dir(), "linkup")
 	if err := os.WriteFile(hook, []byte(linkup), 0o755); err != nil {
 		return err
 	}
-	if d.server.config, err = copyConfig(l, examples, "server", ""); err != nil {
+	if d.server.config, err = copyConfig(l, examples, "server", "", adapt); err != nil {
 		return err
 	}
-	if d.client.config, err = copyConfig(l, examples, "client", "linkup "+hook); err != nil {
+	if d.client.config, err = copyConfig(l, examples, "client", "linkup "+hook, adapt); err != nil {
 		return err
 	}
 	return show(d.vpnd, "-m", filepath.Join(l.Dir(), "vpnd.key"))
@@ -120,13 +146,13 @@ echo "linkup hook: $VPND_IFNAME is up, $VPND_LOCAL to $VPND_REMOTE through $VPND
 
 // copyConfig copies one of the examples, and keeps what the daemon writes inside
 // the lab's directory.
-func copyConfig(l *lab.Lab, examples, name, more string) (string, error) {
+func copyConfig(l *lab.Lab, examples, name, more string, adapt func(name string, text []byte) []byte) (string, error) {
 	text, err := os.ReadFile(filepath.Join(examples, name+".conf"))
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(l.Dir(), name+".conf")
-	text = fmt.Appendf(text, "\nstatedir %s\ncontrol %s\n%s\n", filepath.Join(l.Dir(), "state"), filepath.Join(l.Dir(), name+".sock"), more)
+	text = fmt.Appendf(adapt(name, text), "\nstatedir %s\ncontrol %s\n%s\n", filepath.Join(l.Dir(), "state"), filepath.Join(l.Dir(), name+".sock"), more)
 	fmt.Printf("%s/%s.conf\n", examples, name)
 	return path, os.WriteFile(path, text, 0o644)
 }
@@ -138,7 +164,7 @@ func show(name string, args ...string) error {
 	return cmd.Run()
 }
 
-func (d *demo) start(ctx context.Context) (err error) {
+func (d *demo) start(ctx context.Context, pingEvery time.Duration) (err error) {
 	if d.server.daemon, err = d.server.Start(exec.Command(d.vpnd, "-n", "-f", d.server.config)); err != nil {
 		return err
 	}
@@ -148,7 +174,7 @@ func (d *demo) start(ctx context.Context) (err error) {
 	if d.client.daemon, err = d.client.Start(exec.Command(d.vpnd, "-n", "-f", d.client.config)); err != nil {
 		return err
 	}
-	took, err := d.client.WaitPing(ctx, serverInner, time.Millisecond)
+	took, err := d.client.WaitPing(ctx, serverInner, pingEvery)
 	if err != nil {
 		return err
 	}
@@ -160,12 +186,12 @@ func (d *demo) start(ctx context.Context) (err error) {
 	return err
 }
 
-func (d *demo) ping(ctx context.Context) error {
+func (d *demo) ping(ctx context.Context, o lab.PingOptions) error {
 	for _, p := range []struct {
 		from host
 		to   netip.Addr
 	}{{d.client, serverInner}, {d.server, clientInner}} {
-		st, err := p.from.Ping(ctx, p.to, lab.PingOptions{Size: 56, Count: 200, Interval: 5 * time.Millisecond})
+		st, err := p.from.Ping(ctx, p.to, o)
 		if err != nil {
 			return err
 		}
@@ -178,7 +204,7 @@ func (d *demo) ping(ctx context.Context) error {
 	return nil
 }
 
-func (d *demo) transfer(ctx context.Context) error {
+func (d *demo) transfer(ctx context.Context, volume int) error {
 	dir, err := lab.GoSource()
 	if err != nil {
 		return err
@@ -188,7 +214,7 @@ func (d *demo) transfer(ctx context.Context) error {
 		return err
 	}
 	ends := lab.Ends{Client: d.client.Namespace, Server: d.server.Namespace, Dst: serverInner}
-	m, err := ends.Transfer(ctx, lab.Load{Up: volume, Down: volume, Content: tree})
+	m, err := ends.Transfer(ctx, lab.Load{Up: int64(volume), Down: int64(volume), Content: tree})
 	if err != nil {
 		return err
 	}
@@ -196,7 +222,7 @@ func (d *demo) transfer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("client to server %.0f Mbit/s, server to client %.0f Mbit/s, SHA-256 equal\n", m.Up.Rate()*8/1e6, m.Down.Rate()*8/1e6)
+	fmt.Printf("client to server %.3g Mbit/s, server to client %.3g Mbit/s, SHA-256 equal\n", m.Up.Rate()*8/1e6, m.Down.Rate()*8/1e6)
 	fmt.Printf("compression %.2f out, %.2f in\n", st.CompressionOut, st.CompressionIn)
 	return nil
 }
