@@ -73,9 +73,15 @@ func Initiate(key *Key, random io.Reader, hello []byte) (*Initiator, []byte, err
 }
 
 // Finish takes the second flight and returns the server's answer and the keys.
-// Its error is ErrAuth when the flight is not from somebody who has the key.
+// Its error is ErrAuth when the flight is not from somebody who has the key; another
+// one may be tried then.
 func (i *Initiator) Finish(f2 []byte) (answer []byte, first *Generation, err error) {
 	if len(f2) != F2Size {
+		return nil, nil, ErrAuth
+	}
+	// At a point that gives no secret the library stops half-way, and the true flight
+	// would be refused after that. Any number finds such a point.
+	if _, err := curve25519.X25519(curve25519.Basepoint, f2[:pointSize]); err != nil {
 		return nil, nil, ErrAuth
 	}
 	answer, c2s, s2c, err := i.state.ReadMessage(nil, f2)

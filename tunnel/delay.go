@@ -18,6 +18,7 @@ const (
 type delay struct {
 	limit   time.Duration // 0: nothing is checked
 	started bool
+	missed  bool          // a stamp may be lost: nobody knows how old is what comes now
 	fastest time.Duration // smallest difference of the clocks
 	at      time.Duration // when that was looked at
 	last    time.Duration // the peer's clock in the last stamp
@@ -35,7 +36,7 @@ func (d *delay) stamp(sent, now time.Duration) error {
 		return protocolError("the peer's clock goes backwards")
 	}
 	d.fastest = min(d.fastest+time.Duration(drift*float64(now-d.at)), now-sent)
-	d.at, d.last = now, sent
+	d.at, d.last, d.missed = now, sent, false
 	if d.excess(now) > delayFactor*d.limit {
 		return errDelayed
 	}
@@ -47,6 +48,9 @@ func (d *delay) stamp(sent, now time.Duration) error {
 func (d *delay) late(clock func() time.Duration) (bool, error) {
 	if d.limit == 0 {
 		return false, nil
+	}
+	if d.missed {
+		return true, nil
 	}
 	if !d.started {
 		return false, protocolError("packets before the first time stamp")

@@ -123,7 +123,14 @@ type lineConn struct {
 	name string
 }
 
-func (c *lineConn) Write(b []byte) (int, error)        { return len(b), c.write(c.ctx, b) }
+// Write returns nil when the driver has all of b.
+func (c *lineConn) Write(b []byte) (int, error) {
+	if err := c.write(c.ctx, b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
 func (c *lineConn) Read([]byte) (int, error)           { return 0, io.EOF }
 func (c *lineConn) Close() error                       { return nil }
 func (c *lineConn) LocalAddr() net.Addr                { return lineAddr(c.name) }

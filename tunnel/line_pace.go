@@ -25,7 +25,8 @@ type pacer struct {
 	free  time.Time     // when the line has sent all that was written
 	speed speed
 	half  bool         // both directions share the line
-	heard atomic.Int64 // when something came over it, Unix time in ns
+	born  time.Time    // of the pacer
+	heard atomic.Int64 // when something came over the line, ns after that
 	timer *time.Timer  // of the one whose turn it is
 
 	mu   sync.Mutex
@@ -33,7 +34,7 @@ type pacer struct {
 }
 
 func newPacer(port Port, line *Line, mtu int) *pacer {
-	p := &pacer{port: port, turn: make(chan struct{}, 1), half: line.HalfDuplex, timer: time.NewTimer(0)}
+	p := &pacer{port: port, turn: make(chan struct{}, 1), half: line.HalfDuplex, born: time.Now(), timer: time.NewTimer(0)}
 	p.speed.init(line.Speed, mtu)
 	return p
 }
@@ -41,7 +42,7 @@ func newPacer(port Port, line *Line, mtu int) *pacer {
 // Read reads from the port.
 func (p *pacer) Read(b []byte) (int, error) {
 	n, err := p.port.Read(b)
-	p.heard.Store(time.Now().UnixNano())
+	p.heard.Store(int64(time.Since(p.born)))
 	return n, err
 }
 
@@ -61,8 +62,9 @@ func (p *pacer) write(ctx context.Context, b []byte) error {
 		p.free = now
 	}
 	p.free = p.free.Add(p.time(len(b)))
-	p.speed.sent(len(b))
+	began := time.Now()
 	p.drain(ctx, backlog)
+	p.speed.sent(len(b), time.Since(began))
 	return nil
 }
 
@@ -79,6 +81,9 @@ func (p *pacer) drain(ctx context.Context, backlog time.Duration) {
 		p.sleep(ctx, wait)
 	}
 }
+
+// drainTimeout bounds how long a line is held open for its last bytes.
+const drainTimeout = 2 * time.Second
 
 // finish waits for its turn, and then until all is sent.
 func (p *pacer) finish(ctx context.Context) {
@@ -101,8 +106,9 @@ func (p *pacer) awaitSilence(ctx context.Context) {
 	one := slot + p.time(4)
 	other, own := one+rand.N(one), 3*one+rand.N(2*one)
 	for ctx.Err() == nil {
-		free := time.Unix(0, p.heard.Load()).Add(other)
-		if after := p.free.Add(own); after.After(free) && p.free.UnixNano() > p.heard.Load() {
+		heard := p.born.Add(time.Duration(p.heard.Load()))
+		free := heard.Add(other)
+		if after := p.free.Add(own); after.After(free) && p.free.After(heard) {
 			free = after
 		}
 		wait := time.Until(free)

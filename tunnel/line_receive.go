@@ -44,6 +44,7 @@ func (r *receiver) fromLine(f []byte) error {
 	}
 	if r.gap(o.Epoch(), number) || renewed {
 		r.decoder.Lost()
+		r.delay.missed = true
 	}
 	return r.take(text, len(f))
 }

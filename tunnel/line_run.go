@@ -1,12 +1,10 @@
 package tunnel
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -18,12 +16,16 @@ import (
 func (t *Tunnel) overLine(ctx context.Context) error {
 	line, told := t.config.Line, reporter{}
 	wait, rests := lineRetry, line.Demand
+	var door *crypto.Door // it remembers the callers of all calls
+	if line.Answers {
+		door = crypto.NewDoor(t.config.Random, t.config.Keys...)
+	}
 	for ctx.Err() == nil {
 		if rests && !line.Answers {
 			t.demand.await(ctx)
 		}
 		links := t.count.links.Load()
-		err := t.useLine(ctx)
+		err := t.useLine(ctx, door)
 		t.demand.forget()
 		if ctx.Err() != nil {
 			break
@@ -54,16 +56,15 @@ const (
 var errNobody = errors.New("no vpnd with this key at the other end of the line")
 
 // useLine opens the line and keeps a link over it until the line fails.
-func (t *Tunnel) useLine(ctx context.Context) error {
+func (t *Tunnel) useLine(ctx context.Context, door *crypto.Door) error {
 	port, err := t.config.Line.Open(ctx)
 	if err != nil {
 		return err
 	}
-	d := newLineDriver(t, port)
-	var life context.Context
-	life, d.stop = context.WithCancel(context.WithoutCancel(ctx))
-	d.parts.Go(func() { d.read(life) })
-	d.parts.Go(func() { d.talk(life) })
+	d := newLineDriver(t, port, door)
+	d.life, d.stop = context.WithCancel(context.WithoutCancel(ctx))
+	d.parts.Go(d.read)
+	d.parts.Go(d.talk)
 	err = d.run(ctx)
 	d.hangUp(err)
 	return err
@@ -75,9 +76,13 @@ func (d *lineDriver) hangUp(cause error) {
 	if d.current != nil {
 		d.current.end(cause)
 	}
-	d.sessions.Wait()
 	d.stop()
-	limit, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	d.pace.limit(d.life, time.Now().Add(closeTimeout))
+	d.sessions.Wait()
+	if n := len(d.answering.callers); n > 0 {
+		d.forget(n - 1)
+	}
+	limit, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	d.pace.finish(limit) // the good-bye; closing forgets what is not sent
 	d.port.Close()
@@ -92,8 +97,8 @@ type lineDriver struct {
 	port            Port
 	pace            *pacer
 	out             *frame.LineWriter
-	door            *crypto.Door // of a server
 	timer           *time.Timer
+	life            context.Context // of read and talk
 	stop            func()
 	parts, sessions sync.WaitGroup
 	frames          chan []byte // from read; valid until taken is sent
@@ -104,44 +109,28 @@ type lineDriver struct {
 	ended           chan ending
 	current         *session
 
-	// Of a client: the call under way.
-	call    *crypto.Initiator
-	f1      []byte // framed, to be sent again
-	spoilt  bool   // an answer came that was none: the call may be of no more use
-	hello   hello
-	wait    time.Duration // for the answer
-	repeats int           // of f1
-	dialled time.Duration // clock when it was sent last; 0: never
+	asked time.Duration // clock when current was asked out of turn; 0: never
 
-	// Of a server without a session.
-	hails  int           // sent since it has none
-	hailed time.Duration // clock when the last one was; 0: never
-
-	// Of a server: the last caller, who has not proved its keys yet.
-	asked   []byte // its first flight
-	answer  []byte // the second one, framed
-	pending *session
+	calling   calling   // of a client
+	answering answering // of a server
 }
 
-func newLineDriver(t *Tunnel, port Port) *lineDriver {
+func newLineDriver(t *Tunnel, port Port, door *crypto.Door) *lineDriver {
 	line := t.config.Line
-	d := &lineDriver{
-		Tunnel: t,
-		port:   port,
-		pace:   newPacer(port, line, t.config.MTU),
-		out:    frame.NewLineWriter(line.Filter),
-		timer:  time.NewTimer(time.Hour),
-		frames: make(chan []byte),
-		taken:  make(chan struct{}),
-		failed: make(chan error, 1),
-		spoke:  make(chan struct{}, 1),
-		speech: make(chan []byte, 4),
-		ended:  make(chan ending, maxSessions),
+	return &lineDriver{
+		Tunnel:    t,
+		answering: answering{door: door},
+		port:      port,
+		pace:      newPacer(port, line, t.config.MTU),
+		out:       frame.NewLineWriter(line.Filter),
+		timer:     time.NewTimer(time.Hour),
+		frames:    make(chan []byte),
+		taken:     make(chan struct{}),
+		failed:    make(chan error, 1),
+		spoke:     make(chan struct{}, 1),
+		speech:    make(chan []byte, 4),
+		ended:     make(chan ending, maxSessions),
 	}
-	if line.Answers {
-		d.door = crypto.NewDoor(t.config.Random, t.config.Keys...)
-	}
-	return d
 }
 
 // ending is a session that has ended, and why.
@@ -157,8 +146,8 @@ const maxSessions = 16
 // largestFrame is room for a frame with an uncompressed batch.
 const largestFrame = lineHeader + 1 + frame.MaxText + crypto.TagSize
 
-// read reads frames until the line fails or ctx ends.
-func (d *lineDriver) read(ctx context.Context) {
+// read reads frames until the line fails or the driver's life ends.
+func (d *lineDriver) read() {
 	heard := func() {
 		select {
 		case d.spoke <- struct{}{}:
@@ -175,7 +164,7 @@ func (d *lineDriver) read(ctx context.Context) {
 		select {
 		case d.frames <- f:
 			<-d.taken
-		case <-ctx.Done():
+		case <-d.life.Done():
 			return
 		}
 	}
@@ -183,12 +172,12 @@ func (d *lineDriver) read(ctx context.Context) {
 
 // talk writes flights and hails, so that nobody has to wait for a line whose flow
 // control stands still.
-func (d *lineDriver) talk(ctx context.Context) {
+func (d *lineDriver) talk() {
 	for {
 		select {
 		case b := <-d.speech:
-			d.pace.write(ctx, b)
-		case <-ctx.Done():
+			d.pace.write(d.life, b)
+		case <-d.life.Done():
 			return
 		}
 	}
@@ -222,9 +211,7 @@ func (d *lineDriver) run(ctx context.Context) error {
 			d.frame(ctx, f)
 			d.taken <- struct{}{}
 		case <-d.spoke:
-			if s := d.current; s != nil {
-				s.post(message{kind: framePing})
-			}
+			d.ask()
 		case <-d.timer.C:
 			d.tick()
 		case <-strange.C:
@@ -254,75 +241,27 @@ func (d *lineDriver) run(ctx context.Context) error {
 
 // begin starts to look for the peer.
 func (d *lineDriver) begin() {
-	if d.door != nil {
-		d.hails = 0
+	if d.config.Line.Answers {
+		d.answering.hails = 0
 		d.hail()
 		return
 	}
-	d.wait = d.flightTime()
+	d.calling.wait = d.flightTime()
 	d.dial()
 }
 
 // flightTime is the time of both flights on the line, there and back, and some more.
 func (d *lineDriver) flightTime() time.Duration {
-	return firstWait + 2*d.pace.time(crypto.F1Size+crypto.F2Size)
-}
-
-// hail tells a client that there is no session here; not often.
-func (d *lineDriver) hail() {
-	now := d.config.Now()
-	every := max(hailEvery, 2*d.flightTime()) // or the next one is on its way when the first is answered
-	if d.hailed != 0 && now-d.hailed < every {
-		return
-	}
-	d.hailed = now
-	if d.hails++; d.hails < firstHails {
-		d.timer.Reset(every)
-	}
-	hail, err := d.config.Keys[0].Hail(d.config.Random)
-	if err != nil {
-		d.Tunnel.failed(err)
-		return
-	}
-	d.say(d.framed(lineHail, hail))
-}
-
-// dial makes a first flight and sends it.
-func (d *lineDriver) dial() {
-	d.hello = d.Tunnel.hello()
-	call, f1, err := crypto.Initiate(d.config.Keys[0], d.config.Random, d.hello.append(nil))
-	if err != nil {
-		d.Tunnel.failed(err)
-		d.timer.Reset(mostWait)
-		return
-	}
-	d.call, d.f1, d.spoilt, d.repeats = call, d.framed(lineF1, f1), false, 0
-	d.repeat()
-}
-
-// repeat sends the first flight, and has it sent again later: the more often, the
-// later, and never at a fixed time, because two ends of a half-duplex line that do
-// the same at the same time never hear each other.
-func (d *lineDriver) repeat() {
-	d.repeats++
-	d.dialled = d.config.Now()
-	d.say(d.f1)
-	d.timer.Reset(d.wait + rand.N(d.wait))
-	d.wait = min(2*d.wait, mostWait)
+	return firstWait + 2*d.pace.speed.best(crypto.F1Size+crypto.F2Size)
 }
 
 // tick is called when an answer is overdue.
 func (d *lineDriver) tick() {
 	switch {
-	case d.door != nil && d.current == nil:
-		d.hail()
-	case d.door != nil:
-	case d.call != nil && !d.spoilt && d.repeats < mostRepeats:
-		d.repeat()
-	case d.call != nil:
-		d.dial()
+	case !d.config.Line.Answers:
+		d.overdue()
 	case d.current == nil:
-		d.begin()
+		d.hail()
 	}
 }
 
@@ -337,29 +276,19 @@ func (d *lineDriver) frame(ctx context.Context, f []byte) {
 		return
 	}
 	switch control, message := message[0], message[1:]; {
-	case control == lineHail && d.door == nil:
+	case control == lineHail && !d.config.Line.Answers:
 		d.heardHail(message)
-	case control == lineF1 && d.door != nil:
+	case control == lineF1 && d.config.Line.Answers:
 		d.called(ctx, message)
-	case control == lineF2 && d.call != nil:
+	case control == lineF2 && d.calling.call != nil:
 		d.answered(ctx, message)
 	}
 }
 
 // data gives a frame to the session it belongs to.
 func (d *lineDriver) data(f []byte) {
-	if p := d.pending; p != nil {
-		switch err := p.receive.fromLine(bytes.Clone(f)); {
-		case errors.Is(err, errForeign):
-		case err != nil:
-			d.pending = nil
-			p.end(err)
-			return
-		default:
-			d.pending, d.asked, d.answer = nil, nil, nil
-			d.up(p)
-			return
-		}
+	if d.proves(f) {
+		return
 	}
 	if s := d.current; s != nil && s.ctx.Err() == nil {
 		err := s.receive.fromLine(f)
@@ -371,14 +300,16 @@ func (d *lineDriver) data(f []byte) {
 		}
 		d.count.damaged.Add(1)
 	}
-	if d.door != nil && d.current == nil {
+	if d.config.Line.Answers && d.current == nil {
 		d.hail()
 	}
 }
 
-// up makes s the link.
-func (d *lineDriver) up(s *session) {
-	d.current = s
+// up makes s the link. What it is like is of interest from now on: before, the
+// caller may be a recording.
+func (d *lineDriver) up(s *session, g greeting) {
+	s.compare(g)
+	d.current, d.calling.doubted = s, false
 	d.attach(s)
 	d.sessions.Go(func() {
 		err := s.run()
@@ -386,92 +317,23 @@ func (d *lineDriver) up(s *session) {
 	})
 }
 
-// heardHail starts a call, beside the session if there is one: anybody can play a
-// hail again. One that comes soon after a call was sent before that.
-func (d *lineDriver) heardHail(message []byte) {
-	if d.dialled != 0 && d.config.Now()-d.dialled < d.flightTime() || !d.config.Keys[0].Hails(message) {
-		return
+// ask sends a PING, and reports whether it was time for one: anybody can have it
+// sent.
+func (d *lineDriver) ask() bool {
+	now := d.config.Now()
+	if d.current == nil || d.asked != 0 && now-d.asked < d.flightTime() {
+		return false
 	}
-	if d.call == nil {
-		d.begin()
-	} else {
-		d.wait = d.flightTime()
-		d.repeat()
-	}
-}
-
-// called takes a first flight.
-func (d *lineDriver) called(ctx context.Context, f1 []byte) {
-	if bytes.Equal(f1, d.asked) {
-		d.say(d.answer)
-		return
-	}
-	call, err := d.door.Open(f1)
-	if err != nil {
-		return
-	}
-	h, err := parseHello(call.Hello)
-	if err != nil {
-		d.refuse(err)
-		return
-	}
-	a := d.choose(h)
-	f2, keys, err := call.Answer(a.append(nil))
-	if err != nil {
-		d.refuse(err)
-		return
-	}
-	d.asked, d.answer, d.pending = bytes.Clone(f1), d.framed(lineF2, f2), nil
-	if a.reason == reasonNone {
-		d.pending, err = d.session(ctx, greeting{
-			answer: a, peer: h.terms, inner: h.inner, keys: keys, keyID: call.Key.ID(), caller: h.client, call: d.calls.Add(1),
-		})
-	}
-	if err != nil {
-		d.refuse(err)
-		return
-	}
-	d.say(d.answer)
-}
-
-func (d *lineDriver) refuse(err error) {
-	d.count.refuse(refusedTerms)
-	d.limits[refusedTerms].warn(d.config.Log, d.config.Now(), "caller refused", "peer", d.config.Line.Name, "cause", err)
-}
-
-// answered takes a second flight.
-func (d *lineDriver) answered(ctx context.Context, f2 []byte) {
-	text, keys, err := d.call.Finish(f2)
-	if err != nil { // of another call, or made by somebody without the key
-		d.spoilt = true
-		return
-	}
-	d.call = nil
-	d.timer.Stop()
-	a, err := parseAnswer(text)
-	if err == nil {
-		err = d.hello.check(a)
-	}
-	var s *session
-	if err == nil {
-		s, err = d.session(ctx, greeting{answer: a, peer: a.terms, inner: a.inner, keys: keys, keyID: d.config.Keys[0].ID()})
-	}
-	if err != nil {
-		d.Tunnel.failed(err)
-		d.config.Log.Warn("no link", "cause", err)
-		d.timer.Reset(mostWait)
-		return
-	}
-	d.up(s)
+	d.asked = now
+	return d.current.post(message{kind: framePing})
 }
 
 func (d *lineDriver) session(ctx context.Context, g greeting) (*session, error) {
 	conn := &lineConn{pacer: d.pace, name: d.config.Line.Name}
 	g.conn, g.line, g.wire = conn, d.pace, &lineWire{frames: frame.NewLineWriter(d.config.Line.Filter)}
-	s, err := d.newSession(context.WithoutCancel(ctx), g, d.door == nil)
+	s, err := d.newSession(context.WithoutCancel(ctx), g, !d.config.Line.Answers)
 	if err == nil {
 		conn.ctx = s.ctx
-		s.compare(g)
 	}
 	return s, err
 }

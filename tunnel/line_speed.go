@@ -16,15 +16,19 @@ type speed struct {
 	found   int           // bit/s that the line takes; 0: not known
 	base    time.Duration // round trip while nothing waits; 0: not known
 	bytes   int64         // written
+	busy    time.Duration // that this took
 	open    question      // PING under way; at 0: none
 	last    question      // answered last
 	came    time.Duration // its answer
+	late    time.Duration // by how much one was late when this end began to write less
+	spared  time.Duration // of the line's time since then
 }
 
 // question is a PING.
 type question struct {
 	at     time.Duration
-	before int64 // bytes written before it
+	before int64         // bytes written before it
+	busy   time.Duration // that was spent with writing before it
 }
 
 const (
@@ -34,6 +38,8 @@ const (
 	// should be; askEvery is their distance at least.
 	askShare = 240
 	askEvery = time.Second
+	// inVain is how much of the line's time is spared before the way counts as longer.
+	inVain = 2 * time.Second
 	// askLost is after how long a PING is lost.
 	askLost = 30 * time.Second
 	// pingFrame is a PING or PONG on the line.
@@ -53,10 +59,16 @@ func (s *speed) timeFor(n int) time.Duration {
 	return time.Duration(n) * 10 * time.Second / time.Duration(s.set)
 }
 
-func (s *speed) sent(n int) {
+// best returns how long the line takes for n bytes if it is as fast as it should be.
+func (s *speed) best(n int) time.Duration {
+	return time.Duration(n) * 10 * time.Second / time.Duration(s.nominal)
+}
+
+func (s *speed) sent(n int, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bytes += int64(n)
+	s.busy += took
 }
 
 // due reports whether it is time for a PING, while packets are sent.
@@ -78,7 +90,7 @@ func (s *speed) asked(stamp time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.waits(stamp) {
-		s.open = question{stamp, s.bytes}
+		s.open = question{stamp, s.bytes, s.busy}
 	}
 }
 
@@ -96,10 +108,38 @@ func (s *speed) answered(stamp, now time.Duration) {
 	// The driver at both ends may have a backlog, and the peer be in a frame.
 	late := rtt - s.base - 2*lineBacklog - s.timeFor(s.frame)
 	if took := now - s.came; s.came != 0 && took > 0 {
-		carried := int(float64(q.before-s.last.before) * 10 / took.Seconds())
-		s.correct(carried, late, q.at-s.last.at)
+		carried, over := int(float64(q.before-s.last.before)*10/took.Seconds()), q.at-s.last.at
+		if q.busy-s.last.busy < over/2 {
+			late = 0 // it does not wait behind what this end has sent
+		}
+		if late <= 0 {
+			s.spared = 0
+		} else if s.farther(late, over) {
+			s.base, late = rtt, 0
+		}
+		s.correct(carried, late, over)
 	}
 	s.open, s.last, s.came = question{}, q, now
+}
+
+// farther finds out that the way itself takes longer now, because a modem has found
+// another speed or the line another way: this end has written so much less than the
+// line takes that nothing of it can be waiting, and that did not help. What the other
+// end has written makes a PONG late too; it notices that by itself.
+func (s *speed) farther(late, over time.Duration) bool {
+	if s.spared == 0 {
+		s.late = late
+	}
+	s.spared += time.Duration(float64(over) * (1 - float64(s.set)/float64(max(s.found, s.set))))
+	switch {
+	case s.late-late > s.spared/4:
+		s.spared = 0
+		return false
+	case s.spared < inVain || s.spared < 2*late:
+		return false
+	}
+	s.spared = 0
+	return true
 }
 
 // correct sets the speed after a time in which the line has carried so much and a

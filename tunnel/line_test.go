@@ -362,18 +362,3 @@ func TestLineHalfDuplex(t *testing.T) {
 		})
 	}
 }
-
-// TestLineGoodBye ends one end: the other hears of it, however slow the line is.
-func TestLineGoodBye(t *testing.T) {
-	for _, rate := range []int{2400, 115200} {
-		sim(t, "", func(t *testing.T) {
-			_, server, client := overLine(t, serialtest.Wire{Rate: rate}, nil)
-			await(t, server.up, "link")
-			await(t, client.up, "link")
-			client.stop(t)
-			if err := await(t, server.down, "end of the link"); err.Error() != "peer closed the link: shutdown" {
-				t.Errorf("link ended with %v", err)
-			}
-		})
-	}
-}

@@ -105,6 +105,9 @@ func (k *rekeying) finish(m2 []byte) error {
 		return protocolError("answer to no rekey")
 	}
 	next, err := k.pending.Finish(m2)
+	if err != nil && k.line != nil {
+		return nil // the answer to the rekey before, once more
+	}
 	if err != nil {
 		return protocolError("rekey: %w", err)
 	}

@@ -52,6 +52,9 @@ const (
 	brokenTimeout = 5 * time.Second
 	// batchOverhead is the type and the compression byte in front of packets.
 	batchOverhead = 2
+	// leastQuestions is how often the peer is asked at least before a session over a
+	// line that never said a word is given up.
+	leastQuestions = 4
 	// controlRoom is how many messages may wait for the sender. A peer that asks
 	// faster than it reads gets no answer.
 	controlRoom = 32
@@ -296,12 +299,12 @@ func (s *session) supervise() error {
 		if heard != asked {
 			asked, pings = heard, 0
 		}
-		idle, keepalive := now-time.Duration(heard), tune.Keepalive
-		if s.line != nil && !s.answered.Load() {
-			keepalive = min(keepalive, s.line.answerTime()) // the peer may not know of the session
+		idle, keepalive, noAnswer := now-time.Duration(heard), tune.Keepalive, tune.NoAnswer
+		if s.line != nil && !s.answered.Load() { // the peer may not know of the session
+			keepalive, noAnswer = min(keepalive, s.line.answerTime()), max(noAnswer, leastQuestions)
 		}
 		switch due := int(idle / keepalive); {
-		case due > tune.NoAnswer:
+		case due > noAnswer:
 			return fmt.Errorf("%w for %v", ErrNoAnswer, idle.Round(time.Millisecond))
 		case due > pings:
 			pings = due

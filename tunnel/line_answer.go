@@ -1,0 +1,169 @@
+package tunnel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"vpnd/crypto"
+)
+
+// answering is a server's part of the handshakes of a line.
+type answering struct {
+	door    *crypto.Door
+	hails   int           // sent since there is no session
+	hailed  time.Duration // clock when the last one was; 0: never
+	callers []*lineGuest  // who have not proved their keys yet, oldest first
+}
+
+// lineGuest is a caller that was answered.
+type lineGuest struct {
+	f1      []byte // to know it again
+	answer  []byte // framed
+	answers int    // how often that was sent
+	at      time.Duration
+	session *session // nil: refused
+	terms   greeting
+}
+
+const (
+	// maxCallers is how many callers may be unproven: more than one, because recorded
+	// first flights of before a restart look like an honest client's.
+	maxCallers = 4
+	// callerTime is how long a caller has to prove its keys, besides the time that the
+	// line takes.
+	callerTime = time.Minute
+)
+
+// hail tells a client that there is no session here; not often.
+func (d *lineDriver) hail() {
+	a, now := &d.answering, d.config.Now()
+	every := max(hailEvery, 2*d.flightTime()) // or the next one is on its way when the first is answered
+	if a.hailed != 0 && now-a.hailed < every {
+		d.timer.Reset(every - (now - a.hailed))
+		return
+	}
+	a.hailed = now
+	if a.hails++; a.hails < firstHails {
+		d.timer.Reset(every)
+	}
+	for _, key := range d.config.Keys { // a client may have the old one still
+		hail, err := key.Hail(d.config.Random)
+		if err != nil {
+			d.Tunnel.failed(err)
+			return
+		}
+		d.say(d.framed(lineHail, hail))
+	}
+}
+
+// called takes a first flight.
+func (d *lineDriver) called(ctx context.Context, f1 []byte) {
+	for _, c := range d.answering.callers {
+		if bytes.Equal(f1, c.f1) {
+			d.reply(c)
+			return
+		}
+	}
+	call, err := d.answering.door.Open(f1)
+	switch {
+	case errors.Is(err, crypto.ErrReplay):
+		d.count.refuse(refusedReplay)
+		return
+	case err != nil:
+		d.count.refuse(refusedDoor)
+		return
+	}
+	c, err := d.receive(ctx, call)
+	if err != nil {
+		d.count.refuse(refusedTerms)
+		d.limits[refusedTerms].warn(d.config.Log, d.config.Now(), "caller refused", "peer", d.config.Line.Name, "cause", err)
+	}
+	if c != nil {
+		c.f1 = bytes.Clone(f1)
+		d.remember(c)
+		d.reply(c)
+	}
+}
+
+// receive makes the second flight, and the session if there can be one.
+func (d *lineDriver) receive(ctx context.Context, call *crypto.Call) (*lineGuest, error) {
+	h, err := parseHello(call.Hello)
+	if err != nil {
+		return nil, err
+	}
+	a := d.choose(h)
+	f2, keys, err := call.Answer(a.append(nil))
+	if err != nil {
+		return nil, err
+	}
+	c := &lineGuest{answer: d.framed(lineF2, f2), at: d.config.Now()}
+	if a.reason != reasonNone {
+		return c, errors.New(a.reason.String())
+	}
+	c.terms = greeting{
+		answer: a, peer: h.terms, inner: h.inner, keys: keys, keyID: call.Key.ID(), caller: h.client, call: d.calls.Add(1),
+	}
+	if c.session, err = d.session(ctx, c.terms); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// reply sends the second flight, no more often than a client sends the first one.
+func (d *lineDriver) reply(c *lineGuest) {
+	if c.answers++; c.answers <= mostRepeats {
+		d.say(c.answer)
+	}
+}
+
+// remember adds a caller to those that are to prove their keys.
+func (d *lineDriver) remember(c *lineGuest) {
+	a := &d.answering
+	if len(a.callers) == maxCallers {
+		d.forget(0)
+	}
+	a.callers = append(a.callers, c)
+}
+
+// forget gives the oldest callers up, those before number n and itself.
+func (d *lineDriver) forget(n int) {
+	a := &d.answering
+	for _, c := range a.callers[:n+1] {
+		if c.session != nil {
+			c.session.end(errDisplaced)
+			c.session.keys.forget()
+		}
+	}
+	a.callers = a.callers[n+1:]
+}
+
+// proves reports whether a frame of the data channel is a caller's. The first one
+// makes its session the link.
+func (d *lineDriver) proves(f []byte) bool {
+	a := &d.answering
+	for len(a.callers) > 0 && d.config.Now()-a.callers[0].at > callerTime+4*d.flightTime() {
+		d.forget(0)
+	}
+	for i, c := range a.callers {
+		if c.session == nil {
+			continue
+		}
+		s := c.session
+		err := s.receive.fromLine(bytes.Clone(f))
+		if errors.Is(err, errForeign) {
+			continue
+		}
+		c.session = nil
+		if err != nil {
+			s.end(err)
+			s.keys.forget()
+		} else {
+			d.forget(i)
+			d.up(s, c.terms)
+		}
+		return true
+	}
+	return false
+}
