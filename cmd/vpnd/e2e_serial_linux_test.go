@@ -46,9 +46,11 @@ func TestSerialLink(t *testing.T) {
 	w.up()
 	w.client.comesBack(serverInner)
 	w.server.comesBack(clientInner)
+	began, used := time.Now(), w.cpu()
 	moved, err := lab.Ends{Client: w.client.ns, Server: w.server.ns, Dst: serverInner}.Transfer(t.Context(), lab.Load{Up: 1 << 20, Down: 1 << 20})
 	must(t, err)
-	t.Logf("up %.0f kB/s, down %.0f kB/s", moved.Up.Rate()/1e3, moved.Down.Rate()/1e3)
+	t.Logf("up %.0f kB/s, down %.0f kB/s; %.1f %% of a core for each end", moved.Up.Rate()/1e3, moved.Down.Rate()/1e3,
+		100*(w.cpu()-used).Seconds()/2/time.Since(began).Seconds())
 	for _, s := range []*site{w.server, w.client} {
 		inner := map[string]string{"server": "10.77.0.1 10.77.0.2", "client": "10.77.0.2 10.77.0.1"}[s.name]
 		dev := regexp.QuoteMeta(s.device())
@@ -84,6 +86,16 @@ func TestSerialLink(t *testing.T) {
 	if after := w.server.dump() + w.client.dump(); after != before {
 		t.Errorf("left behind:\nbefore\n%s\nafter\n%s", before, after)
 	}
+}
+
+// cpu is how long both ends have computed.
+func (w *world) cpu() (sum time.Duration) {
+	for _, s := range []*site{w.server, w.client} {
+		u, err := s.Usage()
+		must(s.t, err)
+		sum += u.CPU
+	}
+	return sum
 }
 
 // TestSerialUnplug takes an adapter away and puts it back.
