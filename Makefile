@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 # The race detector needs cgo.
 RACE = CGO_ENABLED=1 $(GO) test -race
 
-.PHONY: all build test check cc demo demo-serial bench fuzz mutate siege soak install clean
+.PHONY: all build test check cc demo demo-serial bench bench-peers fuzz mutate siege soak install clean
 
 all: build
 
@@ -36,8 +36,17 @@ demo: build
 demo-serial: build
 	$(GO) run ./cmd/internal/demo -vpnd bin/vpnd -serial
 
-bench:
+# The stages one by one, then vpnd beside other tunnels; docs/performance.md has
+# the figures. ARGS="-only vpnd-* -runs 1" for a part. What is not installed is
+# left out.
+bench: build
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) run ./cmd/internal/bench $(ARGS)
+
+# The other tunnels. Their packages may start services on this host.
+bench-peers:
+	apt-get update
+	apt-get install -y --no-install-recommends openvpn vtun tinc openssh-server fastd
 
 # Every fuzz target for TIME, a duration or a number of executions such as
 # 10000000x.

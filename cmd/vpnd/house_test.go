@@ -16,6 +16,7 @@ import (
 func TestImports(t *testing.T) {
 	allowed := map[string]string{
 		"cmd/vpnd":            "conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif",
+		"cmd/internal/bench":  "cmd/internal/lab",
 		"cmd/internal/demo":   "cmd/internal/lab serial/serialtest",
 		"cmd/internal/lab":    "",
 		"cmd/internal/mutate": "",

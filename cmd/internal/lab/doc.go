@@ -15,14 +15,15 @@
 // What belongs to what:
 //
 //	Lab ── temporary directory, and everything below
-//	 ├─ Namespace ── Do, Sysctl, AddRoute, Dump, Counters, Ping, WaitPing, ResetTCP, PIDs
+//	 ├─ Namespace ── Do, Sysctl, AddRoute, Dump, Counters, Ping, WaitPing, ResetTCP,
+//	 │   │             PointToPoint, PIDs, Usage
 //	 │   ├─ Process ── Start or Adopt; Stdout, Stderr, Signal, Wait, Usage
 //	 │   ├─ Trace ── a Process under ptrace; Watch sees and changes each Call
 //	 │   └─ Relay ── Reset, Refuse, Stall, Blackhole, Delay, Tap
 //	 ├─ Link ── Connect: a veth pair between two namespaces
 //	 └─ Path ── two links and a router that can go silent
 //	Ends ── client, server and addresses of a measurement:
-//	         Transfer, Datagrams, Converse, Stream
+//	         Transfer, Pour, Datagrams, Converse, Stream
 //	Traffic ── numbered datagrams of all sizes between several Ends, checked bit by bit
 //
 // Namespaces have no name in the file system and live by descriptors of this

@@ -189,6 +189,14 @@ func pingKindOf(a netip.Addr) pingKind {
 	return pingKind{"ip6:ipv6-icmp", ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply}
 }
 
+// body returns what follows the IP header, which comes along in IPv4 only.
+func (k pingKind) body(b []byte) []byte {
+	if k.reply != ipv4.ICMPTypeEchoReply || len(b) == 0 {
+		return b
+	}
+	return b[min(int(b[0]&0xf)*4, len(b)):]
+}
+
 func (n *Namespace) newPinger(ctx context.Context, dst netip.Addr, size int) (*pinger, error) {
 	p := &pinger{
 		dst:     &net.IPAddr{IP: dst.AsSlice(), Zone: dst.Zone()},
@@ -205,6 +213,9 @@ func (n *Namespace) newPinger(ctx context.Context, dst netip.Addr, size int) (*p
 		p.conn, err = net.ListenIP(p.kind.network, nil)
 		return err
 	})
+	if err == nil {
+		err = stampArrivals(p.conn)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ping %s from %s: %w", dst, n.name, err)
 	}
@@ -230,14 +241,14 @@ func (p *pinger) send(seq int) {
 
 func (p *pinger) read() {
 	defer close(p.done)
-	buf := make([]byte, maxPacket)
+	buf, control := make([]byte, maxPacket), make([]byte, arrivalSpace)
 	for {
-		n, from, err := p.conn.ReadFromIP(buf)
+		n, m, _, from, err := p.conn.ReadMsgIP(buf, control)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err == nil {
-			p.parse(buf[:n], from.IP, time.Now())
+			p.parse(p.kind.body(buf[:n]), from.IP, arrival(control[:m]))
 		}
 	}
 }

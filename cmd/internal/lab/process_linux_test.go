@@ -108,6 +108,27 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// TestNamespaceUsage counts what is in a namespace, and nothing else.
+func TestNamespaceUsage(t *testing.T) {
+	l := newLab(t)
+	n, other := newNamespaceIn(t, l, "a"), newNamespaceIn(t, l, "b")
+	first, second := serve(t, n), serve(t, n)
+	all, err := n.Usage()
+	check(t, err)
+	one, err := first.Usage()
+	check(t, err)
+	if all.Memory < one.Memory+1<<20 || all.Threads <= one.Threads || all.Files < 2*3 {
+		t.Errorf("two processes have %+v, one of them %+v", all, one)
+	}
+	check(t, errors.Join(first.kill(), second.kill()))
+	if none, err := n.Usage(); err != nil || none != (Usage{}) {
+		t.Errorf("nobody has %+v, %v", none, err)
+	}
+	if none, err := other.Usage(); err != nil || none != (Usage{}) {
+		t.Errorf("nobody else has %+v, %v", none, err)
+	}
+}
+
 func TestParseStat(t *testing.T) {
 	const good = "12 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 7 0 100 4096 3 rest"
 	got, err := parseStat(good)

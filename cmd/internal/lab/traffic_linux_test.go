@@ -57,8 +57,10 @@ func TestTraffic(t *testing.T) {
 		if i > 1 {
 			sizes = 1453
 		}
-		want := TrafficCounts{Sent: c.Sent, Received: c.Sent, Bytes: c.Bytes, Sizes: sizes}
-		if c != want || c.Bytes < 1500*700 {
+		// A veth pair has a queue for each CPU: when the sender moves to another one, a
+		// packet may overtake those before it.
+		want := TrafficCounts{Sent: c.Sent, Received: c.Sent, Bytes: c.Bytes, Sizes: sizes, Reordered: c.Reordered}
+		if c != want || c.Bytes < 1500*700 || c.Reordered > c.Sent/100 {
 			t.Errorf("way %d: %+v, want %+v", i, c, want)
 		}
 	}

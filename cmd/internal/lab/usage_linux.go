@@ -3,10 +3,13 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // clockTick is the unit of CPU times in /proc, the same on all Linux.
@@ -25,21 +28,55 @@ func (p *Process) Usage() (Usage, error) {
 	if p.gone() {
 		return Usage{}, fmt.Errorf("read usage of %s: %w", p, os.ErrProcessDone)
 	}
-	dir := fmt.Sprintf("/proc/%d", p.PID())
-	stat, err := os.ReadFile(dir + "/stat")
+	u, err := usageOf(p.PID())
 	if err != nil {
 		return Usage{}, fmt.Errorf("read usage of %s: %w", p, err)
+	}
+	return u, nil
+}
+
+// Usage returns what the processes in the namespace together hold and have used
+// up to now, those of this program left out.
+func (n *Namespace) Usage() (Usage, error) {
+	pids, err := n.PIDs()
+	if err != nil {
+		return Usage{}, err
+	}
+	var all Usage
+	for _, pid := range pids {
+		u, err := usageOf(pid)
+		if ended(err) {
+			continue
+		}
+		if err != nil {
+			return Usage{}, fmt.Errorf("read usage in %s: %w", n.name, err)
+		}
+		all.Memory += u.Memory
+		all.CPU += u.CPU
+		all.Threads += u.Threads
+		all.Files += u.Files
+	}
+	return all, nil
+}
+
+// ended reports whether an error of /proc says that the process is gone.
+func ended(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
+}
+
+func usageOf(pid int) (Usage, error) {
+	dir := fmt.Sprintf("/proc/%d", pid)
+	stat, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return Usage{}, err
 	}
 	u, err := parseStat(string(stat))
 	if err != nil {
-		return Usage{}, fmt.Errorf("read usage of %s: %w", p, err)
+		return Usage{}, err
 	}
 	files, err := os.ReadDir(dir + "/fd")
-	if err != nil {
-		return Usage{}, fmt.Errorf("count descriptors of %s: %w", p, err)
-	}
 	u.Files = len(files)
-	return u, nil
+	return u, err
 }
 
 // parseStat reads /proc/PID/stat, see proc(5). The second field is a name in
