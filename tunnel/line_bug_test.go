@@ -211,7 +211,7 @@ func TestLineHiccup(t *testing.T) {
 		if set < 9600/2 {
 			t.Errorf("a line of 9600 bit/s is taken for one of %d", set)
 		}
-		rates := fill(t, 296, time.Minute, server, client)
+		rates := fill(t, 9600, 296, time.Minute, server, client)
 		t.Logf("%.2f of the line", rates[0]*10/9600)
 		if rates[0]*10/9600 < 0.8 {
 			t.Errorf("%.2f of the line", rates[0]*10/9600)
@@ -299,7 +299,7 @@ func TestLineFarther(t *testing.T) {
 			time.Sleep(30 * time.Second)
 			line.Set(serialtest.Wire{Rate: test.rate, Latency: test.by})
 			var parts sync.WaitGroup
-			parts.Go(func() { fill(t, 296, 5*time.Minute, server, client) })
+			parts.Go(func() { fill(t, test.rate, 296, 5*time.Minute, server, client) })
 			time.Sleep(4 * time.Minute)
 			before := server.Stats().Inside.BytesOut
 			time.Sleep(time.Minute)

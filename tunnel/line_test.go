@@ -84,11 +84,11 @@ func TestLineThroughput(t *testing.T) {
 			_, server, client := overLine(t, wire, nil)
 			await(t, server.up, "link")
 			await(t, client.up, "link")
-			seconds := 200
+			seconds := 60
 			if test.rate > 100000 {
-				seconds = 20
+				seconds = 10
 			}
-			for _, got := range fill(t, test.size, time.Duration(seconds)*time.Second, server, client) {
+			for _, got := range fill(t, test.rate, test.size, time.Duration(seconds)*time.Second, server, client) {
 				got /= float64(test.rate) / 10
 				t.Logf("%d bit/s, %d bytes: %.3f of the line", test.rate, test.size, got)
 				if got < test.want {
@@ -99,9 +99,9 @@ func TestLineThroughput(t *testing.T) {
 	}
 }
 
-// fill has both ends send packets of random bytes, as much as goes, for a time, and
-// returns how many bytes a second came out at each.
-func fill(t *testing.T, size int, d time.Duration, ends ...*end) (rates []float64) {
+// fill has both ends send packets of random bytes over a line of so many bit/s, as
+// much as goes, for a time, and returns how many bytes a second came out at each.
+func fill(t *testing.T, rate, size int, d time.Duration, ends ...*end) (rates []float64) {
 	stop := make(chan struct{})
 	var parts sync.WaitGroup
 	for _, e := range ends {
@@ -115,7 +115,7 @@ func fill(t *testing.T, size int, d time.Duration, ends ...*end) (rates []float6
 					return
 				}
 				for e.Stats().Waiting > 5 {
-					time.Sleep(time.Millisecond)
+					time.Sleep(time.Duration(size) * 10 * time.Second / time.Duration(rate))
 				}
 			}
 		})
@@ -326,7 +326,7 @@ func TestLineModem(t *testing.T) {
 					n++
 				}
 			}()
-			rates := fill(t, 296, 60*time.Second, server, client)
+			rates := fill(t, rate, 296, 60*time.Second, server, client)
 			<-stop
 			frames := time.Duration(2*330*10) * time.Second / time.Duration(rate)
 			t.Logf("%d bit/s: round trip %v, %v at worst; two frames take %v; %.2f and %.2f of the line",
@@ -353,7 +353,7 @@ func TestLineHalfDuplex(t *testing.T) {
 			await(t, server.up, "link")
 			await(t, client.up, "link")
 			t.Logf("%d bit/s: up after %v", rate, time.Since(began))
-			one := fill(t, 296, time.Minute, client, server)
+			one := fill(t, rate, 296, time.Minute, client, server)
 			got := (one[0] + one[1]) * 10 / float64(rate)
 			t.Logf("%d bit/s: %.2f and %.2f of the line; damaged %d and %d", rate, one[0]*10/float64(rate), one[1]*10/float64(rate), server.Stats().Damaged, client.Stats().Damaged)
 			if got < 0.5 {
