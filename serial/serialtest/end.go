@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// hostLag is how late this host may come to the next chunk without the wire having
+// been idle.
+const hostLag = 50 * time.Millisecond
+
 // fifo is how many bytes an end takes before the wire has sent them, as a tty
 // driver does.
 const fifo = 4096
@@ -45,19 +49,23 @@ func (e *End) transmit() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
+		idle := time.Since(e.end) > hostLag
 		for !l.closed && len(e.out) == 0 && len(e.modem) == 0 {
 			l.change.Wait()
+			idle = true
+		}
+		if e.begin = e.end; idle {
+			e.begin = time.Now()
 		}
 		if l.closed {
 			return
 		}
 		b := e.take()
 		wire := l.wire
-		e.begin = time.Now()
 		e.end = e.begin.Add(wire.duration(len(b)))
 		l.change.Broadcast() // there is room
 		l.mu.Unlock()
-		time.Sleep(wire.duration(len(b)))
+		time.Sleep(time.Until(e.end))
 		l.mu.Lock()
 		collided := wire.HalfDuplex && e.peer.begin.Before(e.end) && e.peer.end.After(e.begin)
 		if e.broken != nil {
