@@ -177,8 +177,11 @@ func TestDueNumber(t *testing.T) {
 // FuzzLineOpener tries any frame: only the one that was sealed opens, and it opens
 // after any other.
 func FuzzLineOpener(f *testing.F) {
+	var channels []freshChannel
 	for i, suite := range vectorSuites {
-		s, _ := channelOf(f, suite)
+		c := newChannel(f, suite)
+		channels = append(channels, c)
+		s, _ := c.begin()
 		good := sealLine(f, s, "some text")
 		f.Add(uint8(i), good.epoch, good.number, good.sealed)
 		f.Add(uint8(i), uint8(3), uint32(9), good.sealed)
@@ -188,7 +191,7 @@ func FuzzLineOpener(f *testing.F) {
 		if len(frame) < testHeader {
 			return
 		}
-		s, o := channelOf(t, vectorSuites[int(n)%len(vectorSuites)])
+		s, o := channels[int(n)%len(channels)].begin()
 		good := sealLine(t, s, "some text")
 		if bytes.Equal(frame, good.sealed) && epoch&epochMask == 0 && number == 0 {
 			return
