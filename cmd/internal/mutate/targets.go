@@ -11,7 +11,7 @@ var targets = []target{
 	{"crypto", ``},
 	{"tunnel/frame", ``},
 	{"compress", `^decoder\.go `},
-	{"tunnel", `^(hello|serve|lobby|receive|rekey|delay)\.go ` +
+	{"tunnel", `^(hello|serve|lobby|receive|rekey|delay|line_receive|line_answer|line_call)\.go ` +
 		`|^call\.go Tunnel\.(attempt|greetServer)$` +
 		`|^session\.go (Tunnel\.newSession|lineError|session\.(post|run|hangUp|hangUpConn))$`},
 }
