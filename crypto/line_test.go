@@ -2,6 +2,7 @@ package crypto
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"testing"
@@ -172,6 +173,18 @@ func TestDueNumber(t *testing.T) {
 	if !s.LineDue() {
 		t.Error("not due")
 	}
+	s.number, s.blocks = 0, s.suite.limit()
+	if !s.LineDue() {
+		t.Error("not due after so many blocks")
+	}
+}
+
+// TestLineEmpty opens a frame of nothing but its tag.
+func TestLineEmpty(t *testing.T) {
+	suites(t, func(t *testing.T, suite Suite) {
+		s, o := channelOf(t, suite)
+		wantLine(t, o, sealLine(t, s, ""), "")
+	})
 }
 
 // FuzzLineOpener tries any frame: only the one that was sealed opens, and it opens
@@ -208,6 +221,10 @@ func TestHail(t *testing.T) {
 	hail := must(key.Hail(bytes.NewReader(count(7, hailPart))))(t)
 	if len(hail) != HailSize || !key.Hails(hail) || other.Hails(hail) {
 		t.Errorf("hail %x", hail)
+	}
+	nonce := count(7, hailPart)
+	if want := join(nonce, refMAC(sha256.New, newRefKey(testSecret).door, []byte("hail"), nonce)[:hailPart]); !bytes.Equal(hail, want) {
+		t.Errorf("hail %x, want %x", hail, want)
 	}
 	flips(hail, func(bit int, flipped []byte) {
 		if key.Hails(flipped) {

@@ -138,7 +138,7 @@ func (r *LineReader) take(b byte) bool {
 			r.frame = r.frame[:0]
 		}
 		return whole
-	case r.foreign[b], r.state == inRubble:
+	case r.foreign[b]:
 	case r.state == inFrame && b == escape:
 		r.state = inEscape
 	case len(r.frame) == cap(r.frame):
@@ -178,10 +178,10 @@ func AppendFCS(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
-// CutFCS returns b without its frame check sequence, or ErrFCS.
+// CutFCS returns b, at least a byte, without its frame check sequence, or ErrFCS.
 func CutFCS(b []byte) ([]byte, error) {
 	n := len(b) - FCSSize
-	if n < 0 || binary.LittleEndian.Uint32(b[n:]) != crc32.ChecksumIEEE(b[:n]) {
+	if n <= 0 || binary.LittleEndian.Uint32(b[n:]) != crc32.ChecksumIEEE(b[:n]) {
 		return nil, ErrFCS
 	}
 	return b[:n], nil

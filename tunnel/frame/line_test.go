@@ -55,6 +55,9 @@ func TestLineVectors(t *testing.T) {
 	if got := string(lineOf(Filter{}, "a", "b", "")); got != "~a~b~~" {
 		t.Errorf("flags between frames: %q", got)
 	}
+	if got := string(NewLineWriter(Filter{}).Append([]byte("text"), []byte("a"))); got != "text~a~" {
+		t.Errorf("behind something else: %q", got)
+	}
 }
 
 // TestLineRoundTrip sends every byte through every filter, in pieces of every
@@ -106,11 +109,32 @@ func TestLineNoise(t *testing.T) {
 		{"far too long", "~" + long + long + long + "x\x7d~a~", `["a"]`},
 		{"too long by an escape", "~" + long + "\x7d\x5e~a~", `["a"]`},
 		{"escape of anything", "~\x7d\x41\x7d\xff~", `["a\xdf"]`},
+		{"escape of an escape", "~\x7d\x7d~", `["]"]`},
 	} {
 		got, spoke, _ := readAll(bytes.NewReader([]byte(test.line)), Filter{})
 		if fmt.Sprintf("%q", got) != test.want || spoke != 0 {
 			t.Errorf("%s: %q, want %s", test.name, got, test.want)
 		}
+	}
+}
+
+// idle is a stream that has nothing each time that it was asked before.
+type idle struct {
+	io.Reader
+	asked bool
+}
+
+func (s *idle) Read(b []byte) (int, error) {
+	if s.asked = !s.asked; s.asked {
+		return 0, nil
+	}
+	return s.Reader.Read(b)
+}
+
+func TestLineIdle(t *testing.T) {
+	got, _, err := readAll(&idle{Reader: iotest.OneByteReader(bytes.NewReader([]byte("~ab~")))}, Filter{})
+	if fmt.Sprintf("%q", got) != `["ab"]` || err != io.EOF {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 
@@ -126,6 +150,7 @@ func TestLineText(t *testing.T) {
 		"\xceO\xa0CARRIER":                 1,
 		"NO CARRIE":                        0,
 		"NO CARIER NO-CARRIER no carrier ": 0,
+		"AO CARRIER, NO?CARRIER":           0,
 	} {
 		if _, spoke, _ := readAll(iotest.OneByteReader(bytes.NewReader([]byte(line))), Filter{}); spoke != want {
 			t.Errorf("%q: heard %d times, want %d", line, spoke, want)
@@ -195,6 +220,9 @@ func TestFCS(t *testing.T) {
 		if _, err := CutFCS(bad); !errors.Is(err, ErrFCS) {
 			t.Errorf("bit %d flipped: %v", bit, err)
 		}
+	}
+	if _, err := CutFCS(AppendFCS(nil)); !errors.Is(err, ErrFCS) {
+		t.Errorf("nothing: %v", err)
 	}
 	for n := range FCSSize {
 		if _, err := CutFCS(b[:n]); !errors.Is(err, ErrFCS) {
