@@ -2,9 +2,11 @@ package tunnel
 
 import (
 	"bytes"
+	"maps"
 	"testing"
 	"time"
 
+	"vpnd/crypto"
 	"vpnd/serial/serialtest"
 )
 
@@ -46,4 +48,51 @@ func TestLineLostFlights(t *testing.T) {
 			passes(t, l.server, l.client)
 		})
 	}
+}
+
+// TestLineRefused counts what comes of callers that get nothing.
+func TestLineRefused(t *testing.T) {
+	sim(t, "", func(t *testing.T) {
+		l := newTappedLine(t, serialtest.Wire{Rate: 9600}, nil)
+		l.server = start(t, l.config[0])
+		_, wordless, err := crypto.Initiate(l.config[1].Keys[0], l.config[1].Random, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := l.config[1]
+		other.Ciphers = []crypto.Cipher{crypto.AES256GCM}
+		_, strange := flight(t, other)
+		type call struct {
+			name    string
+			f1      []byte
+			answers int
+			cause   string // "": it is not counted
+		}
+		calls := []call{
+			{"no key", make([]byte, crypto.F1Size), 0, "door"},
+			{"no common version", wordless, 1, "terms"},
+			{"the same again", wordless, 1, ""},
+			{"no common cipher", strange, 1, "terms"},
+		}
+		for range maxCallers {
+			_, f1 := flight(t, l.config[1])
+			calls = append(calls, call{"one that says no more", f1, 1, ""})
+		}
+		for _, call := range append(calls, call{"one that is forgotten", wordless, 0, "replay"}) {
+			settled(time.Second)
+			before := l.server.Stats().Refused
+			l.toServer.heard()
+			l.toServer.play(handshakeFrame(lineF1, call.f1))
+			settled(time.Second)
+			if call.cause != "" {
+				before[call.cause]++
+			}
+			if got := l.server.Stats().Refused; !maps.Equal(got, before) {
+				t.Errorf("%s: counted %v, want %v", call.name, got, before)
+			}
+			if n := len(only(l.toServer.heard(), lineF2)); n != call.answers {
+				t.Errorf("%s: %d answers, want %d", call.name, n, call.answers)
+			}
+		}
+	})
 }
