@@ -136,7 +136,7 @@ func (k *soak) ends(server, client netip.Addr, from int) lab.Ends {
 // relay.
 func (k *soak) configure() {
 	lines := func(s soakSettings) []string {
-		return []string{"keepalive 2", "noanswer 2", "keyttl 5", "retry 5",
+		return []string{"keepalive 2", "noanswer 2", "keyttl 10", "retry 5",
 			"cipher " + s.cipher, "compress " + s.compress, fmt.Sprint("sendbuf ", s.sendbuf)}
 	}
 	inner := func(here, there netip.Addr) string { return fmt.Sprintf("local %v\nremote %v", here, there) }
