@@ -96,11 +96,12 @@ func (a *actor) judge() {
 	if a.must == ends {
 		a.t.Errorf("frame %d, type %d, %x, is accepted", a.frames, a.kind, a.payload)
 	}
-	if a.kind == frameBatch && a.must == goesOn {
-		if want := packetsForDevice(a.payload[1:]); !bytes.Equal(a.device.taken, want) {
+	packets := a.kind == frameBatch || a.kind == frameSegments
+	if packets && a.must == goesOn {
+		if want := forDevice(a.kind, a.payload[1:]); !bytes.Equal(a.device.taken, want) {
 			a.t.Errorf("frame %d: written %x, want %x", a.frames, a.device.taken, want)
 		}
-	} else if a.kind != frameBatch && len(a.device.taken) > 0 {
+	} else if !packets && len(a.device.taken) > 0 {
 		a.t.Errorf("frame %d, type %d: written %x", a.frames, a.kind, a.device.taken)
 	}
 	a.device.taken = a.device.taken[:0]
@@ -118,6 +119,21 @@ func (a *actor) weigh() {
 		a.t.Errorf("frame %d, type %d with %d bytes: %d bytes of memory", a.frames, a.kind, len(a.payload), used)
 	}
 	a.before = now
+}
+
+// forDevice returns what of a block reaches the device.
+func forDevice(kind uint8, block []byte) []byte {
+	if kind == frameBatch {
+		return packetsForDevice(block)
+	}
+	if len(block) < HeaderSize {
+		return nil
+	}
+	p := block[HeaderSize:]
+	if _, ok := parseOffload(block, binary.LittleEndian).headers(p); !ok || isLocal(p) {
+		return nil
+	}
+	return p
 }
 
 // packetsForDevice returns the packets that a block begins with, without those
@@ -248,7 +264,7 @@ func (a *actor) expect(kind uint8, payload []byte) verdict {
 	switch {
 	case a.unproven != (kind == frameConfirm):
 		return ends // the first frame of each generation, and no other
-	case kind == frameBatch:
+	case kind == frameBatch, kind == frameSegments:
 		return a.expectBatch(payload)
 	case !fixed || size != len(payload):
 		return ends // unknown types, CLOSE, rekeys that cannot be authentic

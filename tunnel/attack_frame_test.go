@@ -20,7 +20,7 @@ const (
 )
 
 // The specimens of a side are 251 bytes in all.
-const specimenSize = 251
+const specimenSize = 324
 
 // frameAttacks bring single frames that are not right, or not whole, to sessions
 // that are up. It ends them.
@@ -180,6 +180,7 @@ func (c *cast) seal(a *attack, suite crypto.Suite) {
 		a.t.Fatal(err)
 	}
 	add("BATCH", frameBatch, nil, stored(udp(20, 1))...)
+	add("SEGMENTS", frameSegments, nil, together(4)...)
 	add("PING", framePing, nil, stamped(1)...)
 	add("PONG", framePong, nil, stamped(1)...)
 	add("TIME", frameTime, nil, stamped(1)...)
@@ -246,7 +247,7 @@ func (c *cast) taken(a *attack, sp specimen) {
 	if err := cause(err, want); err != nil {
 		a.t.Errorf("%s as it is: %v", sp.name, err)
 	}
-	if wrote := a.bytes() > before; wrote != (sp.name == "BATCH") {
+	if wrote := a.bytes() > before; wrote != (sp.name == "BATCH" || sp.name == "SEGMENTS") {
 		a.t.Errorf("%s as it is: %d bytes to the TUN device", sp.name, a.bytes()-before)
 	}
 }

@@ -15,12 +15,12 @@ import (
 // streamAttacks put the frames of a whole session, with a ratchet and a rekey, in
 // another order, at each place of it.
 var streamAttacks = attacks{
-	{"stream to a server, blowfish", 13 + 11 + 13 + 12 + 13, streams(bf, false)},
-	{"stream to a server, aes-256-gcm", 13 + 11 + 13 + 12 + 13, streams(aes, false)},
-	{"stream to a server, chacha20-poly1305", 13 + 11 + 13 + 12 + 13, streams(chacha, false)},
-	{"stream to a client, blowfish", 11 + 10 + 11 + 11 + 11, streams(bf, true)},
-	{"stream to a client, aes-256-gcm", 11 + 10 + 11 + 11 + 11, streams(aes, true)},
-	{"stream to a client, chacha20-poly1305", 11 + 10 + 11 + 11 + 11, streams(chacha, true)},
+	{"stream to a server, blowfish", 14 + 12 + 14 + 13 + 14, streams(bf, false)},
+	{"stream to a server, aes-256-gcm", 14 + 12 + 14 + 13 + 14, streams(aes, false)},
+	{"stream to a server, chacha20-poly1305", 14 + 12 + 14 + 13 + 14, streams(chacha, false)},
+	{"stream to a client, blowfish", 12 + 11 + 12 + 12 + 12, streams(bf, true)},
+	{"stream to a client, aes-256-gcm", 12 + 11 + 12 + 12 + 12, streams(aes, true)},
+	{"stream to a client, chacha20-poly1305", 12 + 11 + 12 + 12 + 12, streams(chacha, true)},
 }
 
 // turn is one frame of a session.
@@ -51,6 +51,7 @@ func clientTurns() []turn {
 		plain("PING", framePing, stamped(1)...),
 		plain("TIME", frameTime, stamped(1)...),
 		plain("BATCH", frameBatch, stored(udp(60, 1))...),
+		plain("SEGMENTS", frameSegments, together(6)...),
 		ratchet,
 		plain("BATCH of the next epoch", frameBatch, stored(udp(60, 2))...),
 		{"REKEY1", func(p *puppet) (f []byte) {
@@ -85,6 +86,7 @@ func serverTurns() []turn {
 		plain("PING", framePing, stamped(1)...),
 		plain("TIME", frameTime, stamped(1)...),
 		plain("BATCH", frameBatch, stored(udp(60, 1))...),
+		plain("SEGMENTS", frameSegments, together(6)...),
 		ratchet,
 		plain("BATCH of the next epoch", frameBatch, stored(udp(60, 2))...),
 		{"REKEY2", func(p *puppet) (f []byte) {
@@ -192,7 +194,7 @@ func streams(cipher crypto.Cipher, client bool) func(a *attack) {
 		if err := s.fate(p, "peer closed the link: shutdown"); err != nil {
 			a.t.Fatal("the session as it is:", err)
 		}
-		if n := len(s.end.device.out); n != 3 {
+		if n := len(s.end.device.out); n != 5 { // two of them segments of one
 			a.t.Fatalf("the session as it is: %d packets were written", n)
 		}
 		for i, st := range s.turns() {

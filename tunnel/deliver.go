@@ -1,6 +1,9 @@
 package tunnel
 
-import "sync"
+import (
+	"encoding/binary"
+	"sync"
+)
 
 const (
 	// headroom is what the TUN device wants in front of a packet.
@@ -57,6 +60,41 @@ func (d *deliverer) deliver(block []byte, clamp int) {
 		}
 	}
 	d.flush()
+}
+
+// deliverWhole writes the packet in block, which stands behind an offload, uncut:
+// the host knows best what to do with it.
+func (d *deliverer) deliverWhole(block []byte) {
+	if len(block) < HeaderSize {
+		d.dropWhole(inMalformed)
+		return
+	}
+	o, p := parseOffload(block, binary.LittleEndian), block[HeaderSize:]
+	n, ok := o.headers(p)
+	switch {
+	case !ok:
+		d.dropWhole(inMalformed)
+		return
+	case isLocal(p):
+		d.dropWhole(inLocal)
+		return
+	}
+	o.put(block, n, binary.NativeEndian)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.device.WriteWhole(block); err != nil {
+		d.dropWhole(inWrite)
+		return
+	}
+	d.count.wireIn.Add(1)
+	d.count.insideOut.Add(1)
+	d.count.insideBytesOut.Add(uint64(len(p)))
+}
+
+// dropWhole counts a packet of segments that does not arrive.
+func (d *deliverer) dropWhole(why dropIn) {
+	d.count.wireIn.Add(1)
+	d.count.dropIn(why, 1)
 }
 
 func (d *deliverer) flush() {

@@ -38,22 +38,22 @@ func (d *demand) await(ctx context.Context) {
 	}
 }
 
-// want takes packets that find no link; it drops those that are not kept. There
+// want takes a packet that finds no link, and reports whether it is kept. There
 // may be a link by now.
-func (d *demand) want(packets []*queue.Buffer) {
+func (d *demand) want(b *queue.Buffer) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	taken := 0
 	if s := d.link.Load(); s != nil {
-		taken = s.queue.Push(packets)
-	} else if d.keeps {
-		taken = d.queue.Push(packets)
-		select {
-		case d.woken <- struct{}{}:
-		default:
-		}
+		return s.queue.Push(b)
 	}
-	d.count.dropOut(outNoLink, len(packets)-taken)
+	if !d.keeps || !d.queue.Push(b) {
+		return false
+	}
+	select {
+	case d.woken <- struct{}{}:
+	default:
+	}
+	return true
 }
 
 // hand gives the packets that are kept to a link.

@@ -42,6 +42,12 @@
 //	 8 CONFIRM  empty
 //	 9 RESET    number 4: the history of compression is lost, start anew
 //	10 CLOSE    reason 1: 1 shutdown, 2 displaced, 3 revoked, 4 key age, 5 protocol, 6 delay, 7 idle
+//	11 SEGMENTS a compressed block of 10 bytes, see offload, and one long TCP packet that stands for segments
+//
+// The host hands over what a TCP connection sends at once as one packet, with a note
+// how to cut it, and takes such packets. They travel whole: to cut them here and to
+// join them there would cost more than to encrypt them. Where that cannot be, on a
+// serial line or when they are too long for a frame, the sender cuts them.
 //
 // Any other type, any other length and any failure to open ends the session. A
 // stream that ends without CLOSE is a line failure.

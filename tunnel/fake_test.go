@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"sync"
@@ -13,6 +14,7 @@ import (
 // out what the tunnel wrote.
 type fakeDevice struct {
 	in     chan []byte // towards the tunnel
+	raw    chan []byte // the same, behind what the host says of it
 	out    chan []byte // what the tunnel wrote
 	broken chan error  // errors for Read to return
 	closed chan struct{}
@@ -23,36 +25,41 @@ type fakeDevice struct {
 func newFakeDevice() *fakeDevice {
 	return &fakeDevice{
 		in:     make(chan []byte, 1024),
+		raw:    make(chan []byte, 1024),
 		out:    make(chan []byte, 4096),
 		broken: make(chan error, 1024),
 		closed: make(chan struct{}),
 	}
 }
 
-// errLong makes Read panic.
-var errLong = errors.New("packets are longer than a buffer")
-
-func (d *fakeDevice) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+func (d *fakeDevice) Read(b []byte) (int, error) {
 	select {
 	case p := <-d.in:
-		sizes[0] = copy(bufs[0][offset:], p)
+		clear(b[:HeaderSize])
+		return HeaderSize + copy(b[HeaderSize:], p), nil
+	case raw := <-d.raw:
+		return copy(b, raw), nil
 	case err := <-d.broken:
-		if err == errLong {
-			copy(bufs[0][:cap(bufs[0])+1], "as the library cuts packets")
-		}
 		return 0, err
 	case <-d.closed:
 		return 0, os.ErrClosed
 	}
-	for n := 1; n < len(bufs); n++ {
-		select {
-		case p := <-d.in:
-			sizes[n] = copy(bufs[n][offset:], p)
-		default:
-			return n, nil
+}
+
+// WriteWhole cuts what it is given, as the host does.
+func (d *fakeDevice) WriteWhole(b []byte) error {
+	o, p := parseOffload(b, binary.NativeEndian), b[HeaderSize:]
+	n, ok := o.headers(p)
+	if !ok {
+		return errors.New("not what it says")
+	}
+	for from := n; from < len(p); from += o.size {
+		s := make([]byte, n+o.size)
+		if _, err := d.Write([][]byte{s[:o.segment(s, p, n, from)]}, 0); err != nil {
+			return err
 		}
 	}
-	return len(bufs), nil
+	return nil
 }
 
 func (d *fakeDevice) Write(bufs [][]byte, offset int) (int, error) {

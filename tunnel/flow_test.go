@@ -63,26 +63,25 @@ func (f *flow) close() {
 // source is the device at the flow's beginning.
 type source struct{ *flow }
 
-func (s source) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+func (s source) Read(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		n := min(s.wanted-s.sent, s.received+flowWindow-s.sent, len(bufs))
 		switch {
 		case s.closed:
 			return 0, os.ErrClosed
-		case n > 0:
-			for i := range n {
-				sizes[i] = copy(bufs[i][offset:], s.packets[s.sent%len(s.packets)])
-				s.sent++
-			}
-			return n, nil
+		case s.sent < min(s.wanted, s.received+flowWindow):
+			clear(b[:HeaderSize])
+			n := copy(b[HeaderSize:], s.packets[s.sent%len(s.packets)])
+			s.sent++
+			return HeaderSize + n, nil
 		}
 		s.change.Wait()
 	}
 }
 
 func (s source) Write(bufs [][]byte, offset int) (int, error) { return len(bufs), nil }
+func (s source) WriteWhole([]byte) error                      { return nil }
 func (s source) BatchSize() int                               { return 128 }
 func (s source) Close() error                                 { s.close(); return nil }
 
@@ -92,7 +91,12 @@ type sinkDevice struct {
 	done chan struct{}
 }
 
-func (s sinkDevice) Read([][]byte, []int, int) (int, error) {
+func (s sinkDevice) WriteWhole([]byte) error {
+	_, err := s.Write(make([][]byte, 1), 0)
+	return err
+}
+
+func (s sinkDevice) Read([]byte) (int, error) {
 	<-s.done
 	return 0, os.ErrClosed
 }

@@ -21,6 +21,9 @@ var scripts = []struct {
 	err      string // how it ends
 }{
 	{"packets", false, false, [][]byte{step(frameConfirm), step(frameBatch, stored(udp(50, 1), ipv6(17, nil))...)}, 2, 0, lineEnds},
+	{"segments", false, false, [][]byte{step(frameConfirm), step(frameSegments, together(4)...), step(frameSegments, together(6)...), step(frameBatch, stored(udp(50, 1))...)}, 3, 0, lineEnds},
+	{"segments that are none", true, false, [][]byte{step(frameSegments, stored(udp(50, 1))...), step(frameSegments, 0)}, 0, 0, lineEnds},
+	{"empty segments", true, false, [][]byte{step(frameSegments)}, 0, 0, "empty batch"},
 	{"packets to a client", true, false, [][]byte{step(frameBatch, stored(udp(50, 1), udp(20, 1))...)}, 2, 0, lineEnds},
 	{"nothing is confirmed", false, false, [][]byte{step(frameBatch)}, 0, 0, "before the new keys are confirmed"},
 	{"packets before that", false, false, [][]byte{step(frameBatch, stored(udp(50, 1))...)}, 0, 0, "length out of bounds"},
@@ -38,7 +41,7 @@ var scripts = []struct {
 	{"short", true, false, [][]byte{step(framePing, 1, 2, 3)}, 0, 0, "frame of type 2 with 3 bytes"},
 	{"long", true, false, [][]byte{step(framePing, make([]byte, 9)...)}, 0, 0, "frame of type 2 with 9 bytes"},
 	{"empty batch", true, false, [][]byte{step(frameBatch)}, 0, 0, "empty batch"},
-	{"unknown", true, false, [][]byte{step(11)}, 0, 0, "unknown type 11"},
+	{"unknown", true, false, [][]byte{step(12)}, 0, 0, "unknown type 12"},
 	{"good-bye", true, false, [][]byte{step(frameClose, byte(closeDisplaced))}, 0, 0, "peer closed the link: displaced"},
 	{"epochs", true, false, [][]byte{step(frameRatchet, nextEpoch), step(framePing, stamped(0)...), step(frameRatchet, nextEpoch), step(frameRatchet, nextEpoch), packed("s2")}, 20, 0, lineEnds},
 	{"more epochs than there is use for", true, false, slices.Repeat([][]byte{step(frameRatchet, nextEpoch)}, maxEarly+1), 0, 0, "changed too often"},
@@ -80,6 +83,16 @@ func packed(policy string) []byte {
 		panic(err)
 	}
 	return step(frameBatch, e.Append(nil, bytes.Repeat(udp(60, 1), 20))...)
+}
+
+// together is the payload of SEGMENTS: two, of IP version 4 or 6.
+func together(version int) []byte {
+	o := offload{flagChecksum, kindTCPv4, 2, ipv4Header, tcpChecksum}
+	p := ipv4(protocolTCP, 0, tcp(0x18, nil, "abc"))
+	if version == 6 {
+		o.kind, o.start, p = kindTCPv6, ipv6Header, ipv6(protocolTCP, tcp(0x18, nil, "abc"))
+	}
+	return stored(wired(o, p))
 }
 
 // delayOf is the maxdelay of a script.

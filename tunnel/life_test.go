@@ -3,7 +3,6 @@ package tunnel
 import (
 	"errors"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"testing"
@@ -168,8 +167,7 @@ func TestDeviceFails(t *testing.T) {
 	}
 }
 
-// TestBadReads sees that errors of the device which stop again are only counted, and
-// so are packets that the library cannot cut, however many there are.
+// TestBadReads sees that errors of the device which stop again are only counted.
 func TestBadReads(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -177,8 +175,7 @@ func TestBadReads(t *testing.T) {
 		err  error
 	}{
 		{"one less than too many", maxReadErrors - 1, &fs.PathError{Err: errTest}},
-		{"bad packets", 2 * maxReadErrors, errTest},
-		{"packets that are longer than a buffer", 2 * maxReadErrors, errLong},
+		{"one", 1, errTest},
 	} {
 		sim(t, test.name, func(t *testing.T) {
 			c := testConfig(t)
@@ -197,38 +194,6 @@ func TestBadReads(t *testing.T) {
 			client.log.says(t, 1, "bad packet from the interface")
 		})
 	}
-}
-
-// greedyDevice gives packets with every error.
-type greedyDevice struct{ *fakeDevice }
-
-func (d greedyDevice) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
-	n, err := d.fakeDevice.Read(bufs, sizes, offset)
-	if err == errTest {
-		n, sizes[0] = 1, copy(bufs[0][offset:], udp(100, 1))
-	}
-	return n, err
-}
-
-// TestGoodWithBad has a device that reports an error beside good packets, as that of
-// a stream cut into more packets than there is room for.
-func TestGoodWithBad(t *testing.T) {
-	sim(t, "", func(t *testing.T) {
-		c, r := testConfig(t), newRoad()
-		r.become(roadRefused)
-		c.Servers = []Dial{r.dial}
-		device := greedyDevice{newFakeDevice()}
-		c.Device, c.Log = device, slog.New(slog.DiscardHandler)
-		tunnel, stop := run(t, c)
-		for range 2 * maxReadErrors {
-			device.broken <- errTest
-		}
-		synctest.Wait()
-		if s := tunnel.Stats(); s.DropsOut["device_read"] != 2*maxReadErrors || s.DropsOut["no_link"] != 2*maxReadErrors {
-			t.Errorf("dropped %v", s.DropsOut)
-		}
-		stop()
-	})
 }
 
 // brokenListener fails a few times, as a process without file descriptors does.

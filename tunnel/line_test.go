@@ -334,8 +334,8 @@ func TestLineModem(t *testing.T) {
 			if limit := wire.Latency*2 + frames + 500*time.Millisecond; sum/time.Duration(n) > limit {
 				t.Errorf("round trip is %v, more than %v", sum/time.Duration(n), limit)
 			}
-			for _, r := range rates {
-				if r < 0.75*float64(rate)/10 {
+			for _, r := range rates { // one end may give way to the other
+				if r < 0.65*float64(rate)/10 {
 					t.Errorf("%.0f bytes a second of %d", r, rate/10)
 				}
 			}

@@ -28,7 +28,7 @@ type offence struct {
 // offences end a session in any state.
 var offences = []offence{
 	{"unknown type 0", func(p *puppet) { p.send(0) }, "frame of unknown type 0", false},
-	{"unknown type 11", func(p *puppet) { p.send(11, 1, 2, 3) }, "frame of unknown type 11", false},
+	{"unknown type 12", func(p *puppet) { p.send(12, 1, 2, 3) }, "frame of unknown type 12", false},
 	{"unknown type 255", func(p *puppet) { p.send(255) }, "frame of unknown type 255", false},
 	{"asks for release", func(p *puppet) { p.send(askRelease) }, "frame of unknown type 128", false},
 	{"asks for reset", func(p *puppet) { p.send(askReset) }, "frame of unknown type 129", false},

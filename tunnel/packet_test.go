@@ -64,11 +64,11 @@ func tcpSum(p []byte) uint16 {
 	}
 	pseudo = append(pseudo, 0, protocolTCP)
 	pseudo = binary.BigEndian.AppendUint16(pseudo, uint16(len(s)))
-	return fold(pseudo, s)
+	return sumOf(pseudo, s)
 }
 
-// fold is the ones' complement sum of 16-bit words.
-func fold(parts ...[]byte) uint16 {
+// sumOf is the ones' complement sum of 16-bit words.
+func sumOf(parts ...[]byte) uint16 {
 	sum := uint64(0)
 	for _, b := range parts {
 		for i, v := range b {
@@ -320,9 +320,9 @@ func TestClampAnyChecksum(t *testing.T) {
 		for sum := range 1 << 16 {
 			copy(s, clean)
 			binary.BigEndian.PutUint16(s[16:], uint16(sum))
-			want := fold(s) % 0xffff
+			want := sumOf(s) % 0xffff
 			clampMSS(p, 1500) // to 0x05b4
-			if got := fold(s) % 0xffff; got != want {
+			if got := sumOf(s) % 0xffff; got != want {
 				t.Fatalf("checksum %04x: sum is %04x, want %04x", sum, got, want)
 			}
 		}
@@ -352,7 +352,7 @@ func FuzzClampMSS(f *testing.F) {
 		if !bytes.Equal(p[:n-len(s)], before[:n-len(s)]) {
 			t.Error("IP header changed")
 		}
-		if got, want := fold(s)%0xffff, fold(was)%0xffff; got != want {
+		if got, want := sumOf(s)%0xffff, sumOf(was)%0xffff; got != want {
 			t.Errorf("sum is %04x, want %04x", got, want)
 		}
 		binary.BigEndian.PutUint16(s[16:], binary.BigEndian.Uint16(was[16:]))

@@ -81,8 +81,8 @@ func (r *receiver) frame(kind uint8, payload []byte) error {
 		return protocolError("frame of type %d with %d bytes", kind, len(payload))
 	}
 	switch kind {
-	case frameBatch:
-		return r.batch(payload)
+	case frameBatch, frameSegments:
+		return r.batch(payload, kind == frameSegments)
 	case framePing:
 		r.post(message{kind: framePong, payload: append([]byte(nil), payload...)})
 		return nil
@@ -128,8 +128,9 @@ func payloadSize(kind uint8) (int, bool) {
 	return 0, false
 }
 
-// batch expands packets and gives them to the device.
-func (r *receiver) batch(payload []byte) error {
+// batch expands packets, or one whose segments are whole, and gives them to the
+// device.
+func (r *receiver) batch(payload []byte, whole bool) error {
 	late, err := r.delay.late(r.t.config.Now)
 	if err != nil {
 		return err
@@ -148,9 +149,14 @@ func (r *receiver) batch(payload []byte) error {
 	r.moved.Store(r.heard.Load())
 	r.t.count.packedIn.Add(uint64(len(payload)))
 	r.t.count.plainIn.Add(uint64(len(block)))
-	if late {
+	switch {
+	case late && whole:
+		r.t.out.dropWhole(inTooOld)
+	case late:
 		r.t.out.discard(block)
-	} else {
+	case whole:
+		r.t.out.deliverWhole(block)
+	default:
 		r.t.out.deliver(block, r.clamp)
 	}
 	return nil

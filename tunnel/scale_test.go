@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"encoding/binary"
 	"runtime/metrics"
 	"testing"
 )
@@ -13,9 +14,9 @@ type scale struct {
 	closed  bool   // nothing may come
 }
 
-func (d *scale) Read([][]byte, []int, int) (int, error) { panic("not called") }
-func (d *scale) BatchSize() int                         { return 4 }
-func (d *scale) Close() error                           { return nil }
+func (d *scale) Read([]byte) (int, error) { panic("not called") }
+func (d *scale) BatchSize() int           { return 4 }
+func (d *scale) Close() error             { return nil }
 
 func (d *scale) Write(bufs [][]byte, offset int) (int, error) {
 	for _, b := range bufs {
@@ -30,6 +31,16 @@ func (d *scale) Write(bufs [][]byte, offset int) (int, error) {
 		d.t.Errorf("%d packets written at %d, may not be: %v", len(bufs), offset, d.closed)
 	}
 	return len(bufs), nil
+}
+
+func (d *scale) WriteWhole(b []byte) error {
+	o := parseOffload(b, binary.NativeEndian)
+	if _, ok := o.headers(b[HeaderSize:]); !ok || d.closed {
+		d.t.Errorf("no segments, or none may be: %x", b)
+	}
+	d.packets++
+	d.taken = append(d.taken, b[HeaderSize:]...)
+	return nil
 }
 
 // allocated returns how many bytes this process has ever allocated.

@@ -88,8 +88,13 @@ func (w *sender) batches() error {
 			return err
 		}
 		var n int
-		if w.block, n = w.queue.Pop(w.block[:0], most); n == 0 {
+		var whole bool
+		if w.block, n, whole = w.queue.Pop(w.block[:0], most); n == 0 {
 			return nil
+		}
+		kind := uint8(frameBatch)
+		if whole {
+			kind = frameSegments
 		}
 		w.packets += n
 		if w.line != nil && w.line.speed.due(w.t.config.Now()) {
@@ -100,7 +105,7 @@ func (w *sender) batches() error {
 		if err := w.time(); err != nil {
 			return err
 		}
-		w.begin(frameBatch)
+		w.begin(kind)
 		before := len(w.out)
 		w.out = w.encoder.Append(w.out, w.block)
 		w.t.count.plainOut.Add(uint64(len(w.block)))
@@ -280,11 +285,9 @@ func (w *sender) flush() error {
 	return err
 }
 
-// goodbye sends CLOSE, after run has ended.
-func (w *sender) goodbye(reason closeReason) {
-	if w.frame(frameClose, []byte{byte(reason)}) == nil {
-		w.flush()
-	}
+// goodbye sends CLOSE, after run has ended, and reports whether that could be.
+func (w *sender) goodbye(reason closeReason) bool {
+	return w.frame(frameClose, []byte{byte(reason)}) == nil && w.flush() == nil
 }
 
 // idleSince returns how long no packet was sent.

@@ -19,16 +19,17 @@ import (
 
 // Frame types: the first byte of a frame's plaintext.
 const (
-	frameBatch   = 1  // compressed packets
-	framePing    = 2  // 8 bytes, which come back in a PONG
-	framePong    = 3  // the same 8 bytes
-	frameTime    = 4  // the sender's clock, nanoseconds, 8 bytes
-	frameRatchet = 5  // what the next frame is sealed with: nextEpoch or nextGeneration
-	frameRekey1  = 6  // crypto.RekeySize bytes
-	frameRekey2  = 7  // crypto.RekeySize bytes
-	frameConfirm = 8  // empty; the first frame of each generation of a client
-	frameReset   = 9  // number 4: the receiver lost the compression history
-	frameClose   = 10 // closeReason 1
+	frameBatch    = 1  // compressed packets
+	framePing     = 2  // 8 bytes, which come back in a PONG
+	framePong     = 3  // the same 8 bytes
+	frameTime     = 4  // the sender's clock, nanoseconds, 8 bytes
+	frameRatchet  = 5  // what the next frame is sealed with: nextEpoch or nextGeneration
+	frameRekey1   = 6  // crypto.RekeySize bytes
+	frameRekey2   = 7  // crypto.RekeySize bytes
+	frameConfirm  = 8  // empty; the first frame of each generation of a client
+	frameReset    = 9  // number 4: the receiver lost the compression history
+	frameClose    = 10 // closeReason 1
+	frameSegments = 11 // compressed: an offload and the packet behind it
 
 	// These never leave this process: they ask the sender for something.
 	askRelease    = 0x80 // give memory back: no packets for a while
@@ -235,10 +236,7 @@ func (s *session) hangUp(cause error) {
 	}
 	dead := s.send.broken || errors.Is(cause, ErrNoAnswer) || errors.Is(cause, errLine) || c != nil && c.peer ||
 		s.line != nil && reason == closeDisplaced // the peer started anew: it has forgotten this session
-	if !dead {
-		s.send.goodbye(reason)
-	}
-	s.hangUpConn(!dead)
+	s.hangUpConn(!dead && s.send.goodbye(reason))
 }
 
 // hangUpConn closes the connection. An end that said good-bye reads on until the

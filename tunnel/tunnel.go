@@ -2,15 +2,14 @@ package tunnel
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,14 +19,18 @@ import (
 	"vpnd/tunnel/queue"
 )
 
-// Device is the TUN device: packets of the host come out of Read, and Write
-// gives packets to the host. golang.zx2c4.com/wireguard/tun has the contract of
-// the methods.
+// Device is the TUN device.
 type Device interface {
-	Read(bufs [][]byte, sizes []int, offset int) (n int, err error)
+	// Read reads one packet of the host, behind HeaderSize bytes that say what is
+	// left to do with it, see offload. It returns the length of both.
+	Read(b []byte) (int, error)
+	// Write gives packets to the host, as golang.zx2c4.com/wireguard/tun does: each
+	// begins at offset, and there are no more than BatchSize.
 	Write(bufs [][]byte, offset int) (int, error)
+	// WriteWhole gives the host one packet behind its HeaderSize bytes.
+	WriteWhole(b []byte) error
 	BatchSize() int
-	// Close makes Read and Write return os.ErrClosed.
+	// Close makes the other methods return os.ErrClosed.
 	Close() error
 }
 
@@ -92,8 +95,15 @@ type Tuning struct {
 	SendBuf   int           // most bytes of packets in a frame
 }
 
-// queueBytes bounds what waits for a link.
-const queueBytes = 2 << 20
+const (
+	// queueBytes bounds what waits for a link.
+	queueBytes = 2 << 20
+	// readSize has room for the longest packet of the device.
+	readSize = HeaderSize + 65535
+	// wholeSize has room for a few segments: a long buffer for each few of them
+	// would be a waste.
+	wholeSize = 8 << 10
+)
 
 // Tunnel carries packets between one TUN device and its peer.
 type Tunnel struct {
@@ -133,7 +143,7 @@ func New(c Config) (*Tunnel, error) {
 	}
 	t := &Tunnel{
 		config: c,
-		pool:   queue.NewPool(c.MTU),
+		pool:   queue.NewPool(c.MTU, wholeSize, readSize),
 		redial: make(chan struct{}, 1),
 		since:  time.Now(),
 	}
@@ -226,26 +236,16 @@ const maxReadErrors = 100
 
 // readDevice gives the host's packets to the link, for the life of the tunnel.
 func (t *Tunnel) readDevice() error {
-	n := t.config.Device.BatchSize()
-	packets, bufs, sizes := make([]*queue.Buffer, n), make([][]byte, n), make([]int, n)
+	b := t.pool.Get(readSize)
 	for failed := 0; ; {
-		t.pool.Get(packets)
-		for i, p := range packets {
-			bufs[i] = p.Bytes
-		}
-		k, err := t.readPackets(bufs, sizes)
-		for i := range k {
-			packets[i].N = sizes[i]
-		}
-		t.forward(packets[:k])
+		n, err := t.config.Device.Read(b.Bytes)
 		if err == nil {
 			failed = 0
+			b.N = n
+			b = t.read(b)
 			continue
 		}
-		if failed++; !errors.As(err, new(*fs.PathError)) {
-			failed = 0 // the kernel gave something that the library could not use
-		}
-		if errors.Is(err, os.ErrClosed) || failed == maxReadErrors {
+		if failed++; errors.Is(err, os.ErrClosed) || failed == maxReadErrors {
 			return fmt.Errorf("%w: %w", ErrDevice, err)
 		}
 		t.bad.warn(t.config.Log, t.config.Now(), "bad packet from the interface", "error", err)
@@ -254,58 +254,84 @@ func (t *Tunnel) readDevice() error {
 	}
 }
 
-// readPackets reads once. The kernel hands over pieces of a stream, which the
-// library cuts into packets; it panics when these are longer than the buffers,
-// because somebody raised the MTU of the interface or of a route.
-func (t *Tunnel) readPackets(bufs [][]byte, sizes []int) (n int, err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case runtime.Error:
-			n, err = 0, fmt.Errorf("packets longer than mtu %d: %w", t.config.MTU, r)
-		default:
-			panic(r)
+// read takes what the device gave, and returns a buffer for the next read.
+func (t *Tunnel) read(b *queue.Buffer) (next *queue.Buffer) {
+	o, p := parseOffload(b.Bytes, binary.NativeEndian), b.Bytes[HeaderSize:max(b.N, HeaderSize)]
+	t.count.insideBytesIn.Add(uint64(len(p)))
+	s := t.link.Load()
+	n, segments := o.headers(p)
+	switch {
+	case segments && s != nil && o.fits(s, p, n):
+		o.put(b.Bytes, n, binary.LittleEndian)
+		if b.N > wholeSize {
+			b.Whole = true
+			t.forward(s, b)
+			return t.pool.Get(readSize)
 		}
-	}()
-	return t.config.Device.Read(bufs, sizes, 0)
+		whole := t.copied(b.Packet())
+		whole.Whole = true
+		t.forward(s, whole)
+	case segments:
+		t.cut(s, o, p, n)
+	case o.kind == kindNone && o.finish(p):
+		t.forward(s, t.copied(p))
+	default:
+		t.count.insideIn.Add(1)
+		t.count.dropOut(outMalformed, 1)
+	}
+	return b
 }
 
-// forward puts packets on the link's queue. Those that it takes become nil.
-func (t *Tunnel) forward(packets []*queue.Buffer) {
-	t.count.insideIn.Add(uint64(len(packets)))
-	s := t.link.Load()
-	good := 0
-	for i, p := range packets {
-		t.count.insideBytesIn.Add(uint64(p.N))
-		n, ok := packetLen(p.Packet())
-		switch {
-		case !ok || n != p.N:
-			t.count.dropOut(outMalformed, 1)
-		case t.config.unwanted(p.Packet()):
-			t.count.dropOut(outUnwanted, 1)
-		case s == nil:
-			t.demand.want(packets[i : i+1])
-		case n > s.maxPacket:
-			t.count.dropOut(outTooLong, 1)
-		default:
-			mendChecksum(p.Packet())
-			if s.clamp > 0 {
-				clampMSS(p.Packet(), s.clamp)
-			}
-			packets[good], packets[i] = packets[i], packets[good]
-			good++
-		}
+// copied returns a buffer of its own for bytes that were read.
+func (t *Tunnel) copied(p []byte) *queue.Buffer {
+	b := t.pool.Get(len(p))
+	b.N = copy(b.Bytes, p)
+	return b
+}
+
+// cut makes packets of segments whose headers are n bytes long.
+func (t *Tunnel) cut(s *session, o offload, p []byte, n int) {
+	for from := n; from < len(p); from += o.size {
+		b := t.pool.Get(min(n+o.size, len(p)))
+		b.N = o.segment(b.Bytes, p, n, from)
+		t.forward(s, b)
 	}
-	if good == 0 {
-		return
+}
+
+// forward puts a packet on the queue of the link s, nil for none, or drops it.
+func (t *Tunnel) forward(s *session, b *queue.Buffer) {
+	t.count.insideIn.Add(1)
+	if why, ok := t.enqueue(s, b); !ok {
+		t.count.dropOut(why, 1)
+		t.pool.Put(b)
 	}
-	if taken := s.queue.Push(packets[:good]); taken < good {
-		why := outQueueFull
-		if t.link.Load() != s {
-			why = outLinkLost
-		}
-		t.count.dropOut(why, good-taken)
+}
+
+func (t *Tunnel) enqueue(s *session, b *queue.Buffer) (why dropOut, ok bool) {
+	p := b.Packet()
+	if b.Whole {
+		p = p[HeaderSize:]
 	}
+	switch n, ok := packetLen(p); {
+	case !ok || n != len(p):
+		return outMalformed, false
+	case t.config.unwanted(p):
+		return outUnwanted, false
+	case !b.Whole && (n > t.config.MTU || s != nil && n > s.maxPacket):
+		return outTooLong, false
+	case s == nil:
+		return outNoLink, t.demand.want(b)
+	}
+	if s.clamp > 0 {
+		clampMSS(p, s.clamp)
+	}
+	switch {
+	case s.queue.Push(b):
+		return 0, true
+	case t.link.Load() != s:
+		return outLinkLost, false
+	}
+	return outQueueFull, false
 }
 
 // attach makes s the link. The one before, if there is one, is displaced: the

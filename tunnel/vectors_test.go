@@ -233,6 +233,7 @@ func vectorFrames() []plainFrame {
 		{"BATCH, an IPv4 and an IPv6 packet, stored", frameBatch, stored(one, two)},
 		{"BATCH, stored, starts a history", frameBatch, append([]byte{0x0c}, one...)},
 		{"BATCH, stored, continues the history", frameBatch, append([]byte{0x08}, two...)},
+		{"SEGMENTS, three bytes of TCP over IPv4 in two segments, stored", frameSegments, together(4)},
 		{"PING", framePing, stamped(0x0102030405060708)},
 		{"PONG", framePong, stamped(0x0102030405060708)},
 		{"TIME, an hour after the host's start", frameTime, stamped(time.Hour)},

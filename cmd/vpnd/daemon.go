@@ -16,8 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.zx2c4.com/wireguard/tun"
-
 	"vpnd/conf"
 	"vpnd/crypto"
 	"vpnd/serial/chat"
@@ -92,13 +90,13 @@ func serve(c *conf.Config, sys system, log *slog.Logger, ready func() error) (er
 // device is the TUN device with what belongs to its end: slipdown runs, and the
 // host is put back, before the interface goes.
 type device struct {
-	tun.Device
+	*netif.TUN
 	d *daemon
 }
 
 func (dev device) Close() error {
 	dev.d.hooks.interfaceDown()
-	return errors.Join(dev.d.set.Close(), dev.Device.Close())
+	return errors.Join(dev.d.set.Close(), dev.TUN.Close())
 }
 
 // assemble opens the socket, or looks at the line, opens the device, and makes the

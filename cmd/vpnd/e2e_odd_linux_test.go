@@ -40,7 +40,7 @@ func TestLongDatagrams(t *testing.T) {
 		}
 		return nil
 	}))
-	w.client.until("counting what does not fit", func(r report) bool { return r.DropsOut["device_read"] == datagrams })
+	w.client.until("counting what does not fit", func(r report) bool { return r.DropsOut["too_long"] == datagrams })
 	w.client.reaches(serverInner)
 	if r := w.client.conserved(); r.Links != 1 {
 		t.Errorf("%d links", r.Links)

@@ -79,8 +79,8 @@ func (s *site) checkReport(r report, began time.Time) {
 		"cipher":       l.Transport == "tcp" && l.Cipher == "blowfish" && len(l.KeyID) == 16,
 		"keys":         l.Rekeys >= 1 && l.Ratchets >= 2,
 		"round trip":   l.RoundTrip > 0 && l.RoundTrip < time.Second,
-		"inside":       r.Inside.BytesIn > moved && r.Inside.BytesOut > moved && r.Inside.PacketsIn > 2000 && r.Inside.PacketsOut > 2000,
-		"wire":         r.Wire.BytesIn > moved && r.Wire.BytesOut > moved && r.Wire.PacketsIn > 2000 && r.Wire.PacketsOut > 2000,
+		"inside":       r.Inside.BytesIn > moved && r.Inside.BytesOut > moved && r.Inside.PacketsIn > moved>>16 && r.Inside.PacketsOut > moved>>16,
+		"wire":         r.Wire.BytesIn > moved && r.Wire.BytesOut > moved && r.Wire.PacketsIn > moved>>16 && r.Wire.PacketsOut > moved>>16,
 		"link's bytes": l.BytesIn > moved && l.BytesOut > moved,
 		"compression":  r.CompressionOut > 0.9 && r.CompressionOut < 1.2 && r.CompressionIn > 0.9 && r.CompressionIn < 1.2,
 	} {

@@ -14,7 +14,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/tun"
 )
 
 // namespace is a fresh network namespace, in which the calling goroutine is from
@@ -105,7 +104,7 @@ func (n *namespace) makeLink(name string) {
 	n.check(n.nl.LinkSetUp(l))
 }
 
-func (n *namespace) openTUN(name string) tun.Device {
+func (n *namespace) openTUN(name string) *TUN {
 	n.t.Helper()
 	dev, _, err := OpenTUN(name)
 	n.check(err)

@@ -3,15 +3,25 @@
 package netif
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.zx2c4.com/wireguard/tun"
 )
 
+// TUN is a TUN device.
+type TUN struct{ tun.Device }
+
 // OpenTUN works only on Linux.
-func OpenTUN(string) (tun.Device, string, error) {
+func OpenTUN(string) (*TUN, string, error) {
 	return nil, "", fmt.Errorf("open TUN device: %w: only on Linux", ErrUnavailable)
 }
+
+// Read is never called.
+func (t *TUN) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }
+
+// WriteWhole is never called.
+func (t *TUN) WriteWhole([]byte) error { return errors.ErrUnsupported }
 
 // watcher hears nothing.
 type watcher struct{}

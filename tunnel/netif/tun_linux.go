@@ -1,7 +1,9 @@
 package netif
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -14,10 +16,14 @@ const (
 	tunPattern = "vpn%d" // the kernel puts the first free number in
 )
 
+// TUN is a TUN device. Packets are read with what the host leaves to do at them, so
+// that the segments of a stream need not be cut.
+type TUN struct{ tun.Device }
+
 // OpenTUN opens the TUN device with that name, or makes it, and returns its real
 // name. With no name the kernel chooses one. The errors are ErrPermission and
 // ErrUnavailable.
-func OpenTUN(name string) (tun.Device, string, error) {
+func OpenTUN(name string) (*TUN, string, error) {
 	fd, err := openClone()
 	if err != nil {
 		return nil, "", err
@@ -35,7 +41,27 @@ func OpenTUN(name string) (tun.Device, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("open TUN device %s: %w", name, err)
 	}
-	return dev, real, nil
+	return &TUN{dev}, real, nil
+}
+
+// Read reads one packet of the host behind its virtio_net_hdr. A descriptor whose
+// device was deleted counts as closed.
+func (t *TUN) Read(b []byte) (int, error) {
+	n, err := t.File().Read(b)
+	return n, closed(err)
+}
+
+// WriteWhole writes one packet behind its virtio_net_hdr.
+func (t *TUN) WriteWhole(b []byte) error {
+	_, err := t.File().Write(b)
+	return closed(err)
+}
+
+func closed(err error) error {
+	if errors.Is(err, unix.EBADFD) {
+		return os.ErrClosed
+	}
+	return err
 }
 
 func openClone() (int, error) {

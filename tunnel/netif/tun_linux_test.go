@@ -2,6 +2,7 @@ package netif
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,23 +37,24 @@ func TestOpenTUNWorks(t *testing.T) {
 	n := newNamespace(t)
 	dev := n.openTUN("vpn0")
 	n.edit("link vpn0 1500 up\naddr vpn0 10.0.0.1/24\n")
-	sizes := make([]int, dev.BatchSize())
-	bufs := make([][]byte, dev.BatchSize())
-	for i := range bufs {
-		bufs[i] = make([]byte, 2000)
-	}
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	check(t, err)
 	defer unix.Close(fd)
 	check(t, unix.Sendto(fd, []byte("hello"), 0, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{10, 0, 0, 2}}))
-	for {
-		count, err := dev.Read(bufs, sizes, 16)
+	for b := make([]byte, 2000); ; {
+		k, err := dev.Read(b)
 		check(t, err)
-		for i := range count {
-			if strings.HasSuffix(string(bufs[i][:16+sizes[i]]), "hello") {
-				return
-			}
+		if strings.HasSuffix(string(b[:k]), "hello") {
+			check(t, dev.WriteWhole(b[:k]))
+			break
 		}
+	}
+	check(t, dev.Close())
+	if _, err := dev.Read(make([]byte, 2000)); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("read of a closed device: %v", err)
+	}
+	if err := dev.WriteWhole(make([]byte, 100)); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("write to a closed device: %v", err)
 	}
 }
 

@@ -7,50 +7,6 @@ import (
 	"sync"
 )
 
-// Buffer holds one packet.
-type Buffer struct {
-	// Bytes is the memory. Its length is the largest packet that fits in.
-	Bytes []byte
-	// N is the length of the packet.
-	N int
-}
-
-// Packet returns the packet.
-func (b *Buffer) Packet() []byte { return b.Bytes[:b.N] }
-
-// Pool hands out buffers of one size and takes them back. The zero Pool is not
-// usable; see NewPool.
-type Pool struct {
-	size int
-	mu   sync.Mutex
-	free []*Buffer
-}
-
-// NewPool returns a pool of buffers for packets of up to size bytes.
-func NewPool(size int) *Pool { return &Pool{size: size} }
-
-// Get fills the empty places of dst with buffers.
-func (p *Pool) Get(dst []*Buffer) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := range dst {
-		switch n := len(p.free); {
-		case dst[i] != nil:
-		case n > 0:
-			dst[i], p.free = p.free[n-1], p.free[:n-1]
-		default:
-			dst[i] = &Buffer{Bytes: make([]byte, p.size)}
-		}
-	}
-}
-
-// put takes buffers back.
-func (p *Pool) put(bs []*Buffer) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.free = append(p.free, bs...)
-}
-
 // Queue is a bounded line of packets, first in, first out. One goroutine pushes,
 // another pops.
 type Queue struct {
@@ -62,45 +18,38 @@ type Queue struct {
 	ring   []*Buffer
 	head   int
 	count  int
+	bytes  int // of memory that waits
 	closed bool
 }
 
-// New returns a queue of at most limit bytes of buffers, which come from pool.
+// New returns a queue of at most limit bytes of buffers, but one in any case, which
+// come from pool.
 func New(pool *Pool, limit int) *Queue {
-	return &Queue{
-		pool:  pool,
-		limit: max(1, limit/pool.size),
-		ready: make(chan struct{}, 1),
-	}
+	return &Queue{pool: pool, limit: limit, ready: make(chan struct{}, 1)}
 }
 
-// Push takes the packets that find room and sets their places in packets to nil;
-// the others stay the caller's. It returns how many it took.
-func (q *Queue) Push(packets []*Buffer) int {
+// Push takes a buffer if there is room, and reports whether it did; otherwise it
+// stays the caller's.
+func (q *Queue) Push(b *Buffer) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
-		return 0
+	size := len(b.Bytes)
+	if q.closed || q.count > 0 && q.bytes+size > q.limit {
+		return false
 	}
-	n := min(len(packets), q.limit-q.count)
-	q.grow(q.count + n)
-	for i, b := range packets[:n] {
-		q.ring[(q.head+q.count+i)%len(q.ring)] = b
-		packets[i] = nil
+	if q.count == len(q.ring) {
+		q.grow()
 	}
-	q.count += n
-	if n > 0 {
-		q.signal()
-	}
-	return n
+	q.ring[(q.head+q.count)%len(q.ring)] = b
+	q.count++
+	q.bytes += size
+	q.signal()
+	return true
 }
 
-// grow makes the ring long enough for n packets.
-func (q *Queue) grow(n int) {
-	if n <= len(q.ring) {
-		return
-	}
-	ring := make([]*Buffer, min(q.limit, max(64, 2*n)))
+// grow doubles the ring.
+func (q *Queue) grow() {
+	ring := make([]*Buffer, max(64, 2*len(q.ring)))
 	for i := range q.count {
 		ring[i] = q.ring[(q.head+i)%len(q.ring)]
 	}
@@ -119,15 +68,17 @@ func (q *Queue) Ready() <-chan struct{} { return q.ready }
 
 // Pop appends waiting packets to dst, one behind the other, and returns dst and
 // how many there are: as many as stay within most bytes together, but one in
-// any case. Ready receives again when some are left.
-func (q *Queue) Pop(dst []byte, most int) ([]byte, int) {
+// any case. Ready receives again when some are left. If whole is true it is what a
+// Whole buffer holds, alone.
+func (q *Queue) Pop(dst []byte, most int) (block []byte, n int, whole bool) {
 	var taken [64]*Buffer
-	n := q.take(taken[:], most)
+	n = q.take(taken[:], most)
 	for _, b := range taken[:n] {
 		dst = append(dst, b.Packet()...)
+		whole = b.Whole
 	}
-	q.pool.put(taken[:n])
-	return dst, n
+	q.pool.Put(taken[:n]...)
+	return dst, n, whole
 }
 
 func (q *Queue) take(taken []*Buffer, most int) int {
@@ -136,7 +87,7 @@ func (q *Queue) take(taken []*Buffer, most int) int {
 	n := 0
 	for n < len(taken) && q.count > 0 {
 		b := q.ring[q.head]
-		if most -= b.N; most < 0 && n > 0 {
+		if most -= b.N; n > 0 && (most < 0 || b.Whole) {
 			break
 		}
 		taken[n] = b
@@ -144,6 +95,10 @@ func (q *Queue) take(taken []*Buffer, most int) int {
 		q.ring[q.head] = nil
 		q.head = (q.head + 1) % len(q.ring)
 		q.count--
+		q.bytes -= len(b.Bytes)
+		if b.Whole {
+			break
+		}
 	}
 	if q.count > 0 {
 		q.signal()
@@ -154,21 +109,14 @@ func (q *Queue) take(taken []*Buffer, most int) int {
 // MoveTo gives the packets that wait to another queue, as far as they find room
 // there, and returns how many did not.
 func (q *Queue) MoveTo(other *Queue) (lost int) {
-	var taken [64]*Buffer
-	for {
-		n := q.take(taken[:], math.MaxInt)
-		if n == 0 {
-			return lost
+	var taken [1]*Buffer
+	for q.take(taken[:], math.MaxInt) > 0 {
+		if !other.Push(taken[0]) {
+			q.pool.Put(taken[0])
+			lost++
 		}
-		lost += n - other.Push(taken[:n])
-		left := taken[:0]
-		for i, b := range taken[:n] {
-			if taken[i] = nil; b != nil {
-				left = append(left, b)
-			}
-		}
-		q.pool.put(left)
 	}
+	return lost
 }
 
 // Len returns the number of packets that wait.
@@ -185,8 +133,8 @@ func (q *Queue) Close() int {
 	defer q.mu.Unlock()
 	left := q.count
 	for i := range left {
-		q.pool.put(q.ring[(q.head+i)%len(q.ring):][:1])
+		q.pool.Put(q.ring[(q.head+i)%len(q.ring)])
 	}
-	q.ring, q.count, q.closed = nil, 0, true
+	q.ring, q.count, q.bytes, q.closed = nil, 0, 0, true
 	return left
 }

@@ -10,15 +10,25 @@ import (
 
 // filled returns buffers of the pool with packets of n bytes each, that count up
 // from first.
-func filled(pool *Pool, first, count, n int) []*Buffer {
-	bs := make([]*Buffer, count)
-	pool.Get(bs)
-	for i, b := range bs {
+func filled(pool *Pool, first, count, n int) (bs []*Buffer) {
+	for i := range count {
+		b := pool.Get(n)
 		b.N = n
 		clear(b.Bytes)
-		binary.BigEndian.PutUint32(b.Bytes, uint32(first+i))
+		binary.BigEndian.PutUint32(b.Bytes[:4], uint32(first+i))
+		bs = append(bs, b)
 	}
 	return bs
+}
+
+// push pushes buffers until one is refused, and returns how many were taken.
+func push(q *Queue, bs []*Buffer) int {
+	for i, b := range bs {
+		if !q.Push(b) {
+			return i
+		}
+	}
+	return len(bs)
 }
 
 // numbers returns the packets of n bytes that stand in a block.
@@ -34,23 +44,27 @@ func numbers(t *testing.T, block []byte, n int) (out []int) {
 }
 
 func TestPool(t *testing.T) {
-	pool := NewPool(100)
-	bs := make([]*Buffer, 3)
-	keep := &Buffer{}
-	bs[1] = keep
-	pool.Get(bs)
-	if bs[0] == nil || bs[2] == nil || bs[0] == bs[2] || bs[1] != keep {
-		t.Fatalf("buffers are %v", bs)
+	pool := NewPool(1000, 100, 1000)
+	for n, want := range map[int]int{0: 100, 100: 100, 101: 1000, 1000: 1000} {
+		if b := pool.Get(n); len(b.Bytes) != want || b.N != 0 || b.Whole {
+			t.Errorf("%d bytes wanted, buffer is %+v", n, b)
+		}
 	}
-	if len(bs[0].Bytes) != 100 {
-		t.Errorf("buffer of %d bytes", len(bs[0].Bytes))
+	small, large := pool.Get(1), pool.Get(999)
+	small.N, small.Whole = 7, true
+	pool.Put(large, small)
+	if got := pool.Get(100); got != small || got.N != 0 || got.Whole {
+		t.Errorf("a small buffer that came back is %+v", got)
 	}
-	first := bs[0]
-	pool.put(bs[:1])
-	again := make([]*Buffer, 1)
-	if pool.Get(again); again[0] != first {
-		t.Error("a buffer that came back is not used again")
+	if got := pool.Get(500); got != large {
+		t.Error("a large buffer that came back is not used again")
 	}
+	defer func() {
+		if recover() == nil {
+			t.Error("more than the largest buffer is there")
+		}
+	}()
+	pool.Get(1001)
 }
 
 func TestPacket(t *testing.T) {
@@ -67,27 +81,22 @@ func TestOrder(t *testing.T) {
 	q := New(pool, 300*100)
 	in, out := 0, 0
 	for round := range 2000 {
-		push := (round*31 + 7) % 90
-		bs := filled(pool, in, push, 10)
-		taken := q.Push(bs)
-		if want := min(push, 300-(in-out)); taken != want {
-			t.Fatalf("round %d: %d of %d taken, want %d", round, taken, push, want)
+		more := (round*31 + 7) % 90
+		bs := filled(pool, in, more, 10)
+		taken := push(q, bs)
+		if want := min(more, 300-(in-out)); taken != want {
+			t.Fatalf("round %d: %d of %d taken, want %d", round, taken, more, want)
 		}
-		for i, b := range bs {
-			if (b == nil) != (i < taken) {
-				t.Fatalf("round %d: buffer %d is %v, %d taken", round, i, b, taken)
-			}
-		}
-		pool.put(bs[taken:])
+		pool.Put(bs[taken:]...)
 		in += taken
-		block, n := q.Pop(nil, 10*((round*17)%120))
+		block, n, whole := q.Pop(nil, 10*((round*17)%120))
 		for i, got := range numbers(t, block, 10) {
 			if got != out+i {
 				t.Fatalf("round %d: packet %d, want %d", round, got, out+i)
 			}
 		}
-		if n != len(block)/10 {
-			t.Fatalf("%d packets of %d bytes", n, len(block))
+		if n != len(block)/10 || whole {
+			t.Fatalf("%d packets of %d bytes, whole: %v", n, len(block), whole)
 		}
 		if out += n; q.Len() != in-out {
 			t.Fatalf("%d wait, want %d", q.Len(), in-out)
@@ -114,8 +123,8 @@ func TestPop(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			pool := NewPool(100)
 			q := New(pool, 1<<20)
-			q.Push(filled(pool, 0, test.n, 100))
-			block, n := q.Pop([]byte("before"), test.most)
+			push(q, filled(pool, 0, test.n, 100))
+			block, n, _ := q.Pop([]byte("before"), test.most)
 			if n != test.want || len(block) != len("before")+100*n || string(block[:6]) != "before" {
 				t.Errorf("%d packets, %d bytes, want %d packets", n, len(block), test.want)
 			}
@@ -123,6 +132,36 @@ func TestPop(t *testing.T) {
 				t.Errorf("%d are left", q.Len())
 			}
 		})
+	}
+}
+
+// TestWhole sees that segments come alone, and in their turn.
+func TestWhole(t *testing.T) {
+	pool := NewPool(100)
+	q := New(pool, 1<<20)
+	bs := filled(pool, 0, 6, 50)
+	bs[2].Whole, bs[3].Whole, bs[5].Whole = true, true, true
+	push(q, bs)
+	for i, want := range []struct {
+		packets int
+		whole   bool
+	}{{2, false}, {1, true}, {1, true}, {1, false}, {1, true}, {0, false}} {
+		if block, n, whole := q.Pop(nil, 1000); n != want.packets || whole != want.whole || len(block) != 50*n {
+			t.Errorf("turn %d: %d packets in %d bytes, whole: %v", i, n, len(block), whole)
+		}
+	}
+}
+
+// TestBoundBySize counts the memory that waits, whatever is in it.
+func TestBoundBySize(t *testing.T) {
+	pool := NewPool(100, 1000)
+	q := New(pool, 2200)
+	if n := push(q, append(filled(pool, 0, 2, 101), filled(pool, 0, 5, 4)...)); n != 4 {
+		t.Errorf("%d buffers in 2200 bytes", n)
+	}
+	q.Pop(nil, 0)
+	if n := push(q, filled(pool, 0, 20, 4)); n != 10 {
+		t.Errorf("%d buffers where a large one was", n)
 	}
 }
 
@@ -141,12 +180,7 @@ func TestReady(t *testing.T) {
 	if ready() {
 		t.Error("ready while empty")
 	}
-	q.Push(nil)
-	if ready() {
-		t.Error("ready after nothing")
-	}
-	q.Push(filled(pool, 0, 2, 100))
-	q.Push(filled(pool, 0, 1, 100))
+	push(q, filled(pool, 0, 3, 100))
 	if !ready() || ready() {
 		t.Error("not ready once")
 	}
@@ -162,10 +196,10 @@ func TestBound(t *testing.T) {
 	for _, test := range []struct{ limit, want int }{{0, 1}, {99, 1}, {100, 1}, {199, 1}, {200, 2}, {10000, 100}} {
 		pool := NewPool(100)
 		q := New(pool, test.limit)
-		if n := q.Push(filled(pool, 0, 200, 1)); n != test.want || q.Len() != test.want {
+		if n := push(q, filled(pool, 0, 200, 1)); n != test.want || q.Len() != test.want {
 			t.Errorf("limit of %d bytes takes %d buffers of 100, want %d", test.limit, n, test.want)
 		}
-		if n := q.Push(filled(pool, 0, 1, 1)); n != 0 {
+		if n := push(q, filled(pool, 0, 1, 1)); n != 0 {
 			t.Error("a full queue takes one more")
 		}
 	}
@@ -174,18 +208,18 @@ func TestBound(t *testing.T) {
 func TestClose(t *testing.T) {
 	pool := NewPool(100)
 	q := New(pool, 1<<20)
-	q.Push(filled(pool, 0, 100, 10))
+	push(q, filled(pool, 0, 100, 10))
 	q.Pop(nil, 300)
 	if n := q.Close(); n != 70 {
 		t.Errorf("%d lost, want 70", n)
 	}
-	if n := len(pool.free); n != 100 {
+	if n := len(pool.free[0]); n != 100 {
 		t.Errorf("%d buffers came back, want 100", n)
 	}
-	if n := q.Push(filled(pool, 0, 1, 10)); n != 0 || q.Len() != 0 {
+	if n := push(q, filled(pool, 0, 1, 10)); n != 0 || q.Len() != 0 {
 		t.Errorf("%d taken after the end", n)
 	}
-	if block, n := q.Pop(nil, 1000); len(block) != 0 || n != 0 {
+	if block, n, _ := q.Pop(nil, 1000); len(block) != 0 || n != 0 {
 		t.Errorf("%d packets after the end", n)
 	}
 	if n := q.Close(); n != 0 {
@@ -207,7 +241,7 @@ func TestConcurrent(t *testing.T) {
 			if bs == nil {
 				bs = filled(pool, pushed, 7, 8)
 			}
-			n := q.Push(bs)
+			n := push(q, bs)
 			if pushed += n; n == 0 {
 				select {
 				case <-closed:
@@ -228,7 +262,7 @@ func TestConcurrent(t *testing.T) {
 				return
 			case <-q.Ready():
 			}
-			block, n := q.Pop(nil, 1000)
+			block, n, _ := q.Pop(nil, 1000)
 			for _, got := range numbers(t, block, 8) {
 				if got != last+1 {
 					t.Errorf("packet %d after %d", got, last)
@@ -252,16 +286,15 @@ func TestConcurrent(t *testing.T) {
 func TestNoAllocations(t *testing.T) {
 	pool := NewPool(1500)
 	q := New(pool, 1<<20)
-	bs := make([]*Buffer, 64)
 	block := make([]byte, 0, 64<<10)
 	turn := func() {
-		pool.Get(bs)
-		for _, b := range bs {
+		for range 64 {
+			b := pool.Get(900)
 			b.N = 900
+			q.Push(b)
 		}
-		q.Push(bs)
 		for q.Len() > 10 {
-			block, _ = q.Pop(block[:0], 16384)
+			block, _, _ = q.Pop(block[:0], 16384)
 		}
 	}
 	for range 100 {
