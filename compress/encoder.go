@@ -1,6 +1,8 @@
 package compress
 
 import (
+	"time"
+
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
@@ -18,6 +20,7 @@ const flateLevel = 7
 type Encoder struct {
 	method  Method  // Stored: nothing is ever compressed
 	probe   backoff // when data does not compress
+	worth   *worth  // of policy auto; nil: whatever shrinks is sent shrunk
 	scratch sink    // the body before it is known to pay
 	zstd    *zstd.Encoder
 	flate   *flate.Writer // its window is the history
@@ -34,7 +37,20 @@ func NewEncoder(policy string, common Set) (*Encoder, error) {
 	if !common.Has(m) {
 		m = Stored
 	}
-	return &Encoder{method: m, fresh: true}, nil
+	e := &Encoder{method: m, fresh: true}
+	if policy == "auto" && m != Stored {
+		e.worth = newWorth()
+	}
+	return e, nil
+}
+
+// Carried tells how long it took to get n bytes of frames away, from the first
+// Append for them on, while more was waiting. With policy auto blocks are
+// compressed when that makes them arrive sooner.
+func (e *Encoder) Carried(n int, took time.Duration) {
+	if e.worth != nil {
+		e.worth.carried(n, took)
+	}
 }
 
 // Append appends the header byte and the body of the block, which must not be
@@ -44,7 +60,10 @@ func (e *Encoder) Append(dst, block []byte) []byte {
 	if e.method == Stored || len(block) == 0 || !e.probe.due(len(block)) {
 		return appendBlock(dst, Stored, 0, block)
 	}
-	body, flags := e.compress(block)
+	if e.worth != nil && !e.worth.due(len(block)) {
+		return appendBlock(dst, Stored, 0, block)
+	}
+	body, flags := e.measured(block)
 	pays := len(body) < len(block)
 	e.probe.note(len(block), pays)
 	if pays {
@@ -62,7 +81,18 @@ func (e *Encoder) Reset() {
 // Release gives the memory of an idle Encoder back. The next block starts
 // afresh.
 func (e *Encoder) Release() {
-	*e = Encoder{method: e.method, fresh: true}
+	*e = Encoder{method: e.method, worth: e.worth, fresh: true}
+}
+
+// measured is compress under the eyes of e.worth.
+func (e *Encoder) measured(block []byte) (body []byte, flags byte) {
+	if e.worth == nil {
+		return e.compress(block)
+	}
+	began := e.worth.now()
+	body, flags = e.compress(block)
+	e.worth.compressed(len(block), len(body), e.worth.now()-began)
+	return body, flags
 }
 
 // compress returns the block compressed by e.method, in e.scratch, and the

@@ -21,12 +21,13 @@ type sender struct {
 	changes uint8 // of the generation
 	common  compress.Set
 	encoder *compress.Encoder
-	policy  string // of encoder
-	block   []byte // packets of one batch
-	out     []byte // sealed frames
-	start   int    // of the frame under construction in out
-	packets int    // in out
-	batched []mark // batches in out
+	policy  string    // of encoder
+	block   []byte    // packets of one batch
+	out     []byte    // sealed frames
+	start   int       // of the frame under construction in out
+	packets int       // in out
+	batched []mark    // batches in out
+	began   time.Time // with what is in out, if more was waiting than fits in; else 0
 	timed   time.Duration
 	last    atomic.Int64 // clock at the last batch, ns
 	broken  bool         // a write failed: what the peer got may end in mid-frame
@@ -83,6 +84,7 @@ func (w *sender) batches() error {
 	if w.line != nil {
 		most, full = min(tune.SendBuf, w.line.batch()), 1
 	}
+	w.began = time.Now()
 	for len(w.out) < full {
 		if err := w.messages(); err != nil {
 			return err
@@ -90,6 +92,7 @@ func (w *sender) batches() error {
 		var n int
 		var whole bool
 		if w.block, n, whole = w.queue.Pop(w.block[:0], most); n == 0 {
+			w.began = time.Time{}
 			return nil
 		}
 		kind := uint8(frameBatch)
@@ -266,6 +269,9 @@ func (w *sender) flush() error {
 		return nil
 	}
 	n, err := w.conn.Write(w.out)
+	if !w.began.IsZero() {
+		w.encoder.Carried(n, time.Since(w.began))
+	}
 	sent := 0
 	for _, m := range w.batched {
 		if m.end <= n {
@@ -281,7 +287,7 @@ func (w *sender) flush() error {
 		w.broken = true
 		err = lineError(err)
 	}
-	w.out, w.batched, w.packets = w.out[:0], w.batched[:0], 0
+	w.out, w.batched, w.packets, w.began = w.out[:0], w.batched[:0], 0, time.Time{}
 	return err
 }
 
