@@ -16,7 +16,7 @@ func testEncoder(t *testing.T, cost time.Duration) *Encoder {
 	}
 	var now time.Duration
 	e.worth.now = func() time.Duration {
-		now += cost * text / 2 // it is asked before and after
+		now += cost * text // it is asked before and after
 		return now
 	}
 	return e
