@@ -44,6 +44,7 @@ func (d *demand) want(b *queue.Buffer) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if s := d.link.Load(); s != nil {
+		defer s.queue.Wake()
 		return s.queue.Push(b)
 	}
 	if !d.keeps || !d.queue.Push(b) {

@@ -9,7 +9,8 @@
 // The device outlives the sessions. A session is one authenticated connection
 // with three goroutines: one sends, one receives, one watches the time. Each
 // direction's keys, compression history and scratch memory belong to one of
-// them. Everything a packet can come to is counted, see Stats.
+// them; but when nothing is under way, who has read a packet sends it, as it would
+// take longer to wake another goroutine. Everything a packet can come to is counted, see Stats.
 //
 // # Wire
 //

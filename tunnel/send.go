@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,9 +14,13 @@ import (
 // packets are waiting.
 const writeSize = 64 << 10
 
-// sender is the sending half of a session.
+// sender is the sending half of a session. Who sends holds mu: the session's own
+// goroutine, or the one that has read a packet when nothing else is under way.
 type sender struct {
 	*session
+	mu      sync.Mutex
+	quiet   func() bool // nothing is under way in conn; nil: nobody knows, or it is too early
+	err     error       // the first, which ends the session
 	wire    wire
 	sealer  *crypto.Sealer
 	changes uint8 // of the generation
@@ -45,32 +50,54 @@ func (w *sender) init(s *session, wire wire, sealer *crypto.Sealer, common compr
 // run sends what is waiting until the session ends. Messages go ahead of
 // packets, and all that waits when the line is free leaves in one write.
 func (w *sender) run() error {
+	var err error
+	w.mu.Lock()
+	if w.line == nil {
+		w.quiet = quiet(w.conn)
+	}
 	if w.client {
 		// The first frame proves that this end has the keys of the handshake.
-		if err := w.frame(frameConfirm, nil); err != nil {
-			return err
-		}
-		if err := w.flush(); err != nil {
-			return err
-		}
+		err = w.frame(frameConfirm, nil)
 	}
-	for {
-		var err error
+	for err = w.done(err); err == nil; {
 		select {
 		case <-w.ctx.Done():
 			return nil
 		case m := <-w.control:
-			err = w.message(m)
+			w.mu.Lock()
+			err = w.done(w.message(m))
 		case <-w.queue.Ready():
-			err = w.batches()
-		}
-		if err != nil {
-			return err
-		}
-		if err := w.flush(); err != nil {
-			return err
+			w.mu.Lock()
+			err = w.done(w.batches())
 		}
 	}
+	return err
+}
+
+// done writes what was made, if that went well, and lets others send.
+func (w *sender) done(err error) error {
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+	}
+	if w.err == nil {
+		w.err = w.flush()
+	}
+	return w.err
+}
+
+// direct sends what waits if nothing else is under way, so that a lone packet need
+// not wait for another goroutine. It never blocks: one write finds room in a
+// connection whose buffer is empty. If it reports false, run has to be woken.
+func (w *sender) direct() bool {
+	if !w.mu.TryLock() {
+		return false
+	}
+	if w.quiet == nil || w.ctx.Err() != nil || !w.quiet() {
+		w.mu.Unlock()
+		return false
+	}
+	return w.done(w.batches()) == nil
 }
 
 // batches sends waiting packets, until there are none or a write is full.

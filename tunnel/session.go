@@ -208,6 +208,8 @@ func (s *session) run() error {
 	s.conn.SetReadDeadline(time.Unix(1, 0))
 	s.conn.SetWriteDeadline(time.Now().Add(closeTimeout))
 	parts.Wait()
+	s.send.mu.Lock() // who has read a packet just now may still be sending it
+	defer s.send.mu.Unlock()
 	s.t.count.dropOut(outLinkLost, s.queue.Close())
 	cause := context.Cause(s.ctx)
 	s.hangUp(cause)

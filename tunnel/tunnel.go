@@ -327,6 +327,9 @@ func (t *Tunnel) enqueue(s *session, b *queue.Buffer) (why dropOut, ok bool) {
 	}
 	switch {
 	case s.queue.Push(b):
+		if !s.send.direct() {
+			s.queue.Wake()
+		}
 		return 0, true
 	case t.link.Load() != s:
 		return outLinkLost, false

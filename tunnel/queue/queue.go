@@ -29,7 +29,7 @@ func New(pool *Pool, limit int) *Queue {
 }
 
 // Push takes a buffer if there is room, and reports whether it did; otherwise it
-// stays the caller's.
+// stays the caller's. Who pops is not told, see Wake.
 func (q *Queue) Push(b *Buffer) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -43,7 +43,6 @@ func (q *Queue) Push(b *Buffer) bool {
 	q.ring[(q.head+q.count)%len(q.ring)] = b
 	q.count++
 	q.bytes += size
-	q.signal()
 	return true
 }
 
@@ -56,14 +55,15 @@ func (q *Queue) grow() {
 	q.ring, q.head = ring, 0
 }
 
-func (q *Queue) signal() {
+// Wake makes Ready receive.
+func (q *Queue) Wake() {
 	select {
 	case q.ready <- struct{}{}:
 	default:
 	}
 }
 
-// Ready receives a value when packets may be waiting.
+// Ready receives a value when packets may be waiting, after Wake.
 func (q *Queue) Ready() <-chan struct{} { return q.ready }
 
 // Pop appends waiting packets to dst, one behind the other, and returns dst and
@@ -101,13 +101,13 @@ func (q *Queue) take(taken []*Buffer, most int) int {
 		}
 	}
 	if q.count > 0 {
-		q.signal()
+		q.Wake()
 	}
 	return n
 }
 
 // MoveTo gives the packets that wait to another queue, as far as they find room
-// there, and returns how many did not.
+// there, wakes who pops them, and returns how many did not.
 func (q *Queue) MoveTo(other *Queue) (lost int) {
 	var taken [1]*Buffer
 	for q.take(taken[:], math.MaxInt) > 0 {
@@ -116,6 +116,7 @@ func (q *Queue) MoveTo(other *Queue) (lost int) {
 			lost++
 		}
 	}
+	other.Wake()
 	return lost
 }
 

@@ -181,6 +181,11 @@ func TestReady(t *testing.T) {
 		t.Error("ready while empty")
 	}
 	push(q, filled(pool, 0, 3, 100))
+	if ready() {
+		t.Error("ready before Wake")
+	}
+	q.Wake()
+	q.Wake()
 	if !ready() || ready() {
 		t.Error("not ready once")
 	}
@@ -242,6 +247,7 @@ func TestConcurrent(t *testing.T) {
 				bs = filled(pool, pushed, 7, 8)
 			}
 			n := push(q, bs)
+			q.Wake()
 			if pushed += n; n == 0 {
 				select {
 				case <-closed:
