@@ -51,8 +51,8 @@ func fuzzDecode(f *testing.F, policy string, header byte) {
 		if Method(header>>4) == Deflate {
 			stream := bytes.NewReader(append(bytes.Clone(body), syncTail+finalBlock...))
 			want, err := io.ReadAll(stdflate.NewReaderDict(stream, before))
-			if err != nil || !bytes.Equal(want, block) {
-				t.Errorf("%x, the standard library has %x, %v", block, want, err)
+			if err == nil && !bytes.Equal(want, block) { // it refuses some trees that ours takes
+				t.Errorf("%x, the standard library has %x", block, want)
 			}
 		}
 	})

@@ -208,9 +208,6 @@ const (
 // SetDeadline bounds Read and Write.
 func (p *Port) SetDeadline(t time.Time) error { return p.tty.SetDeadline(t) }
 
-// SetReadDeadline bounds Read.
-func (p *Port) SetReadDeadline(t time.Time) error { return p.tty.SetReadDeadline(t) }
-
 // SetWriteDeadline bounds Write.
 func (p *Port) SetWriteDeadline(t time.Time) error { return p.tty.SetWriteDeadline(t) }
 

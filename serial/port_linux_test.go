@@ -116,11 +116,11 @@ func TestSettings(t *testing.T) {
 func TestDeadlines(t *testing.T) {
 	_, path := cable(t)
 	p := open(t, path, Mode{Speed: 9600})
-	p.SetReadDeadline(time.Now().Add(time.Millisecond))
+	p.SetDeadline(time.Now().Add(time.Millisecond))
 	if n, err := p.Read(make([]byte, 9)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error(n, err)
 	}
-	p.SetReadDeadline(time.Time{})
+	p.SetDeadline(time.Time{})
 	p.SetWriteDeadline(time.Now().Add(time.Millisecond))
 	if _, err := p.Write(make([]byte, 1<<20)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error(err)

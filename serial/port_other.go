@@ -20,7 +20,6 @@ func (*Port) Speed() int                         { return 0 }
 func (*Port) Read([]byte) (int, error)           { return 0, errSystem }
 func (*Port) Write([]byte) (int, error)          { return 0, errSystem }
 func (*Port) SetDeadline(time.Time) error        { return errSystem }
-func (*Port) SetReadDeadline(time.Time) error    { return errSystem }
 func (*Port) SetWriteDeadline(time.Time) error   { return errSystem }
 func (*Port) Close() error                       { return errSystem }
 func (*Port) Waiting() (int, error)              { return 0, errSystem }

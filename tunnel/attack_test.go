@@ -38,12 +38,16 @@ type attack struct {
 // a link, and what somebody with the key can do beside one. Run with -v it gives
 // the figures of each kind and of all.
 func TestAttacks(t *testing.T) {
+	slices.Concat(flightAttacks, callerAttacks, answerAttacks, frameAttacks, streamAttacks, replayAttacks, rekeyAttacks, counterAttacks).run(t)
+}
+
+func (all attacks) run(t *testing.T) {
 	// A crash names its case.
 	t.Setenv("GODEBUG", "tracebacklabels=1")
 	debug.SetTraceback("all")
 	defer debug.SetTraceback("single")
 	cases, refused, written := 0, 0, 0
-	for _, kind := range slices.Concat(flightAttacks, callerAttacks, answerAttacks, frameAttacks, streamAttacks, replayAttacks, rekeyAttacks, counterAttacks) {
+	for _, kind := range all {
 		sim(t, kind.name, func(t *testing.T) {
 			a := &attack{t: t}
 			pprof.Do(t.Context(), pprof.Labels("attack", kind.name), func(ctx context.Context) {

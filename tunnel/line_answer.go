@@ -51,7 +51,7 @@ func (d *lineDriver) hail() {
 	for _, key := range d.config.Keys { // a client may have the old one still
 		hail, err := key.Hail(d.config.Random)
 		if err != nil {
-			d.Tunnel.failed(err)
+			d.failed(err)
 			return
 		}
 		d.say(d.framed(lineHail, hail))
@@ -122,21 +122,21 @@ func (d *lineDriver) reply(c *lineGuest) {
 func (d *lineDriver) remember(c *lineGuest) {
 	a := &d.answering
 	if len(a.callers) == maxCallers {
-		d.forget(0)
+		d.forget(1)
 	}
 	a.callers = append(a.callers, c)
 }
 
-// forget gives the oldest callers up, those before number n and itself.
+// forget gives the n oldest callers up.
 func (d *lineDriver) forget(n int) {
 	a := &d.answering
-	for _, c := range a.callers[:n+1] {
+	for _, c := range a.callers[:n] {
 		if c.session != nil {
 			c.session.end(errDisplaced)
 			c.session.keys.forget()
 		}
 	}
-	a.callers = a.callers[n+1:]
+	a.callers = a.callers[n:]
 }
 
 // proves reports whether a frame of the data channel is a caller's. The first one
@@ -144,13 +144,13 @@ func (d *lineDriver) forget(n int) {
 func (d *lineDriver) proves(f []byte) bool {
 	a := &d.answering
 	for len(a.callers) > 0 && d.config.Now()-a.callers[0].at > callerTime+4*d.flightTime() {
-		d.forget(0)
+		d.forget(1)
 	}
 	for i, c := range a.callers {
-		if c.session == nil {
+		s := c.session
+		if s == nil {
 			continue
 		}
-		s := c.session
 		err := s.receive.fromLine(bytes.Clone(f))
 		if errors.Is(err, errForeign) {
 			continue
@@ -160,7 +160,7 @@ func (d *lineDriver) proves(f []byte) bool {
 			s.end(err)
 			s.keys.forget()
 		} else {
-			d.forget(i)
+			d.forget(i + 1)
 			d.up(s, c.terms)
 		}
 		return true

@@ -17,28 +17,19 @@ var lineReplayAttacks = attacks{
 	{"line: a session, played to the server it was recorded from", 5, func(a *attack) {
 		s := besiegeLine(a)
 		up, _ := s.recorded()
-		s.client.stop(a.t)
-		await(a.t, s.server.down, "end of the link")
-		s.client = start(a.t, s.config[1])
-		s.relinked()
+		s.restart(&s.client, s.config[1], s.server)
 		s.plays(s.toServer, up, 0)
 	}},
 	{"line: a session, played to a server after its restart", 5, func(a *attack) {
 		s := besiegeLine(a)
 		up, _ := s.recorded()
-		s.server.stop(a.t)
-		await(a.t, s.client.down, "end of the link")
-		s.server = start(a.t, s.config[0])
-		s.relinked()
+		s.restart(&s.server, s.config[0], s.client)
 		s.plays(s.toServer, up, mostRepeats)
 	}},
 	{"line: a session, played to its client", 10, func(a *attack) {
 		s := besiegeLine(a)
 		up, down := s.recorded()
-		s.client.stop(a.t)
-		await(a.t, s.server.down, "end of the link")
-		s.client = start(a.t, s.config[1])
-		s.relinked()
+		s.restart(&s.client, s.config[1], s.server)
 		s.plays(s.toClient, down, 0)
 		s.plays(s.toClient, up, 0)
 	}},
@@ -57,9 +48,12 @@ func (s *lineSiege) recorded() (up, down [][]byte) {
 	return append(up, s.toClient.heard()...), append(down, s.toServer.heard()...)
 }
 
-// relinked waits for the next link.
-func (s *lineSiege) relinked() {
+// restart ends one end and starts it again, which makes the next link.
+func (s *lineSiege) restart(one **end, config Config, other *end) {
 	s.t.Helper()
+	(*one).stop(s.t)
+	await(s.t, other.down, "end of the link")
+	*one = start(s.t, config)
 	await(s.t, s.client.up, "link of the client")
 	await(s.t, s.server.up, "link of the server")
 	settled(10 * time.Second)

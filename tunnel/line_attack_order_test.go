@@ -18,6 +18,7 @@ var lineOrderAttacks = attacks{
 	{"line: frames to a client, held back over generations", 9 * 10 / 2 * 2, lineHeldGenerations(true)},
 	{"line: the largest numbers", 7, lineNumbers},
 	{"line: epochs too far ahead", 2 * 17, lineFarAhead},
+	{"line: packets behind a CLOSE", 2, lineClosed},
 }
 
 func lineTwice(client bool) func(a *attack) {
@@ -145,5 +146,22 @@ func lineFarAhead(a *attack) {
 			c.drops(fmt.Sprint(16+n, " epochs ahead"), f)
 		}
 		c.take(last)
+	}
+}
+
+// lineClosed closes the link and goes on with packets, before the driver has taken
+// leave of the session.
+func lineClosed(a *attack) {
+	for _, client := range []bool{false, true} {
+		c := newLineCast(a, aes, client)
+		c.driver.data(c.send(frameBatch, stored(udp(30, 1))...))
+		if c.bytes() == 0 {
+			a.t.Error("no packet before the CLOSE")
+		}
+		a.try(fmt.Sprint("to a client ", client), func() error {
+			c.driver.data(c.send(frameClose, byte(closeShutdown)))
+			c.driver.data(c.send(frameBatch, stored(udp(30, 2))...))
+			return nil
+		})
 	}
 }

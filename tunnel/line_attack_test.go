@@ -2,41 +2,21 @@ package tunnel
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
-	"runtime/pprof"
 	"slices"
 	"testing"
 	"time"
 
 	"vpnd/crypto"
-	"vpnd/tunnel/frame"
 )
 
 // TestLineAttacks tries what somebody can do to the bytes of a serial line, and what
 // somebody with the key can do beside. Run with -v it gives the figures.
 func TestLineAttacks(t *testing.T) {
-	t.Setenv("GODEBUG", "tracebacklabels=1")
-	cases, refused, written := 0, 0, 0
-	for _, kind := range slices.Concat(lineFrameAttacks, lineOrderAttacks, lineFlightAttacks, lineReplayAttacks, lineFloodAttacks) {
-		sim(t, kind.name, func(t *testing.T) {
-			a := &attack{t: t}
-			pprof.Do(t.Context(), pprof.Labels("attack", kind.name), func(ctx context.Context) {
-				a.ctx = ctx
-				kind.run(a)
-			})
-			if a.cases != kind.cases {
-				t.Errorf("%d cases, want %d", a.cases, kind.cases)
-			}
-			t.Logf("%d cases, %d refused, %d bytes to the TUN device", a.cases, a.refused, a.written)
-			cases, refused, written = cases+a.cases, refused+a.refused, written+a.written
-		})
-	}
-	t.Logf("all attacks on lines: %d cases, %d refused, %d bytes to the TUN device", cases, refused, written)
+	slices.Concat(lineFrameAttacks, lineOrderAttacks, lineFlightAttacks, lineReplayAttacks, lineFloodAttacks).run(t)
 }
 
 // The specimens of a side, and their bytes in all.
@@ -69,6 +49,7 @@ type lineCast struct {
 	*attack
 	client  bool
 	device  *fakeDevice
+	driver  *lineDriver
 	session *session
 	peer    *crypto.Generation
 	rekey   *crypto.Rekey  // of the peer, under way
@@ -80,30 +61,10 @@ type lineCast struct {
 func newLineCast(a *attack, cipher crypto.Cipher, client bool) *lineCast {
 	a.t.Helper()
 	c := &lineCast{attack: a, client: client, device: newFakeDevice()}
-	config := testConfig(a.t)
-	config.Device, config.Log = c.device, slog.New(slog.DiscardHandler)
-	config.Line = &Line{Speed: 9600, Answers: !client}
-	tunnel, err := New(config)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	caller, own := generations(a.t)
-	c.peer = caller
-	if client {
-		c.peer, own = own, caller
-	}
-	suite := crypto.Suite{Cipher: cipher, KeyBits: config.KeyBits}
-	if c.sealer, _, err = c.peer.Keys(suite); err != nil {
-		a.t.Fatal(err)
-	}
-	pace := newPacer(nil, config.Line, config.MTU)
-	c.session, err = tunnel.newSession(context.Background(), greeting{
-		conn: &lineConn{pacer: pace, name: "line"}, line: pace, wire: &lineWire{frames: frame.NewLineWriter(frame.Filter{})},
-		answer: answer{cipher: cipher, terms: terms{keyBits: config.KeyBits, keyTTL: time.Hour}},
-		peer:   terms{maxFrame: frame.MaxText, mtu: 1500},
-		keys:   own,
-	}, client)
-	if err != nil {
+	c.driver, c.peer = newLineEnd(a.t, c.device, cipher, client)
+	c.session = c.driver.current
+	var err error
+	if c.sealer, _, err = c.peer.Keys(c.session.suite); err != nil {
 		a.t.Fatal(err)
 	}
 	a.devices = []*fakeDevice{c.device}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"vpnd/crypto"
@@ -95,16 +94,13 @@ func TestLineGoodbye(t *testing.T) {
 	for _, which := range []string{"server", "client"} {
 		for _, rate := range []int{300, 9600, 115200} {
 			sim(t, which, func(t *testing.T) {
-				line, server, client := overLine(t, serialtest.Wire{Rate: rate}, func(c *Config) {
+				_, server, client := linkedLine(t, serialtest.Wire{Rate: rate}, func(c *Config) {
 					open := c.Line.Open
 					c.Line.Open = func(ctx context.Context) (Port, error) {
 						p, err := open(ctx)
 						return flushing{p, p.(*serialtest.End)}, err
 					}
 				})
-				_ = line
-				await(t, server.up, "link")
-				await(t, client.up, "link")
 				time.Sleep(time.Minute)
 				one, other := server, client
 				if which == "client" {
@@ -173,9 +169,7 @@ func TestLineSameDoor(t *testing.T) {
 func TestLineHiccup(t *testing.T) {
 	sim(t, "", func(t *testing.T) {
 		wire := serialtest.Wire{Rate: 9600}
-		line, server, client := overLine(t, wire, nil)
-		await(t, server.up, "link")
-		await(t, client.up, "link")
+		line, server, client := linkedLine(t, wire, nil)
 		stop := make(chan struct{})
 		go func() { // somebody types
 			for n := uint32(0); ; n++ {
@@ -184,15 +178,6 @@ func TestLineHiccup(t *testing.T) {
 					return
 				case <-time.After(300 * time.Millisecond):
 					client.device.in <- numbered(n)
-				}
-			}
-		}()
-		go func() {
-			for {
-				select {
-				case <-stop:
-					return
-				case <-server.device.out:
 				}
 			}
 		}()
@@ -211,7 +196,7 @@ func TestLineHiccup(t *testing.T) {
 		if set < 9600/2 {
 			t.Errorf("a line of 9600 bit/s is taken for one of %d", set)
 		}
-		rates := fill(t, 9600, 296, time.Minute, server, client)
+		rates := fill(9600, 296, time.Minute, server, client)
 		t.Logf("%.2f of the line", rates[0]*10/9600)
 		if rates[0]*10/9600 < 0.8 {
 			t.Errorf("%.2f of the line", rates[0]*10/9600)
@@ -224,28 +209,12 @@ func TestLineHiccup(t *testing.T) {
 func TestLineDelayLimit(t *testing.T) {
 	sim(t, "", func(t *testing.T) {
 		wire := serialtest.Wire{Rate: 33600, BitErrors: 2e-4}
-		_, server, client := overLine(t, wire, func(c *Config) { c.MaxDelay = 10 * time.Second })
-		await(t, server.up, "link")
-		await(t, client.up, "link")
-		got := 0
-		stop := make(chan struct{})
-		go func() {
-			for {
-				select {
-				case <-server.device.out:
-					got++
-				case <-stop:
-					return
-				}
-			}
-		}()
+		_, server, client := linkedLine(t, wire, func(c *Config) { c.MaxDelay = 10 * time.Second })
 		for n := range uint32(200) {
 			client.device.in <- numbered(n)
 			time.Sleep(40 * time.Second)
 		}
-		synctest.Wait()
-		close(stop)
-		s := server.Stats()
+		got, s := len(server.device.out), server.Stats()
 		t.Logf("%d of 200 packets, %+v", got, s)
 		// What comes after a lost stamp may be of any age.
 		if s.Links != 1 || s.DropsIn["too_old"] > uint64(got)/10 || got < 150 {
@@ -293,13 +262,11 @@ func TestLineFarther(t *testing.T) {
 		by   time.Duration
 	}{{9600, 4 * time.Second}, {115200, 500 * time.Millisecond}} {
 		sim(t, fmt.Sprint(test.rate, test.by), func(t *testing.T) {
-			line, server, client := overLine(t, serialtest.Wire{Rate: test.rate}, func(c *Config) { c.MTU = 296 })
-			await(t, server.up, "link")
-			await(t, client.up, "link")
+			line, server, client := linkedLine(t, serialtest.Wire{Rate: test.rate}, func(c *Config) { c.MTU = 296 })
 			time.Sleep(30 * time.Second)
 			line.Set(serialtest.Wire{Rate: test.rate, Latency: test.by})
 			var parts sync.WaitGroup
-			parts.Go(func() { fill(t, test.rate, 296, 5*time.Minute, server, client) })
+			parts.Go(func() { fill(test.rate, 296, 5*time.Minute, server, client) })
 			time.Sleep(4 * time.Minute)
 			before := server.Stats().Inside.BytesOut
 			time.Sleep(time.Minute)
@@ -317,9 +284,7 @@ func TestLineFarther(t *testing.T) {
 // before the answer is there.
 func TestLineSlowRekey(t *testing.T) {
 	sim(t, "", func(t *testing.T) {
-		_, server, client := overLine(t, serialtest.Wire{Rate: 9600, Latency: 1400 * time.Millisecond}, func(c *Config) { c.KeyTTL = 30 * time.Second })
-		await(t, server.up, "link")
-		await(t, client.up, "link")
+		_, server, _ := linkedLine(t, serialtest.Wire{Rate: 9600, Latency: 1400 * time.Millisecond}, func(c *Config) { c.KeyTTL = 30 * time.Second })
 		time.Sleep(10 * time.Minute)
 		if s := server.Stats(); s.Links != 1 || s.Link == nil || s.Link.Rekeys < 12 {
 			t.Errorf("%+v", s)

@@ -15,7 +15,7 @@ type calling struct {
 	hello   hello
 	wait    time.Duration // for the answer
 	repeats int           // of f1
-	dialled time.Duration // clock when it was sent last; 0: never
+	dialled time.Duration // clock when it was sent last
 	doubted bool          // the peer hailed, beside a session
 	known   uint64        // what the session had got by then, bytes
 }
@@ -23,10 +23,10 @@ type calling struct {
 // dial makes a first flight and sends it.
 func (d *lineDriver) dial() {
 	c := &d.calling
-	c.hello = d.Tunnel.hello()
+	c.hello = d.hello()
 	call, f1, err := crypto.Initiate(d.config.Keys[0], d.config.Random, c.hello.append(nil))
 	if err != nil {
-		d.Tunnel.failed(err)
+		d.failed(err)
 		d.timer.Reset(mostWait)
 		return
 	}
@@ -55,14 +55,14 @@ func (d *lineDriver) again() {
 	}
 }
 
-// overdue is called when nothing came in time: an answer, or, beside a session that
-// is in doubt, anything at all.
+// overdue is called when an answer did not come in time, or it is time to see whether
+// anything came over a session that is in doubt.
 func (d *lineDriver) overdue() {
 	c := &d.calling
 	switch {
 	case c.call != nil:
 		d.again()
-	case d.current == nil, c.doubted && d.current.bytesIn.Load() == c.known:
+	case d.current == nil, d.current.bytesIn.Load() == c.known:
 		d.begin()
 	default:
 		c.doubted = false
@@ -73,7 +73,7 @@ func (d *lineDriver) overdue() {
 // peer answers in it. A hail that comes soon after a call was sent before that.
 func (d *lineDriver) heardHail(message []byte) {
 	c := &d.calling
-	if c.dialled != 0 && d.config.Now()-c.dialled < d.flightTime() || !d.config.Keys[0].Hails(message) {
+	if d.config.Now()-c.dialled < d.flightTime() || !d.config.Keys[0].Hails(message) {
 		return
 	}
 	switch {
@@ -98,20 +98,27 @@ func (d *lineDriver) answered(ctx context.Context, f2 []byte) {
 	}
 	c.call = nil
 	d.timer.Stop()
-	a, err := parseAnswer(text)
-	if err == nil {
-		err = c.hello.check(a)
-	}
-	g := greeting{answer: a, peer: a.terms, inner: a.inner, keys: keys, keyID: d.config.Keys[0].ID()}
-	var s *session
-	if err == nil {
-		s, err = d.session(ctx, g)
-	}
-	if err != nil {
-		d.Tunnel.failed(err)
+	if err := d.accept(ctx, text, keys); err != nil {
+		d.failed(err)
 		d.config.Log.Warn("no link", "cause", err)
 		d.timer.Reset(mostWait)
-		return
+	}
+}
+
+// accept makes the link that the peer's answer describes.
+func (d *lineDriver) accept(ctx context.Context, text []byte, keys *crypto.Generation) error {
+	a, err := parseAnswer(text)
+	if err != nil {
+		return err
+	}
+	if err := d.calling.hello.check(a); err != nil {
+		return err
+	}
+	g := greeting{answer: a, peer: a.terms, inner: a.inner, keys: keys, keyID: d.config.Keys[0].ID()}
+	s, err := d.session(ctx, g)
+	if err != nil {
+		return err
 	}
 	d.up(s, g)
+	return nil
 }

@@ -110,7 +110,7 @@ func TestLineRedial(t *testing.T) {
 func TestLineHungUp(t *testing.T) {
 	sim(t, "", func(t *testing.T) {
 		var opened [2]atomic.Int32
-		line, server, client := overLine(t, serialtest.Wire{Rate: 9600}, func(c *Config) {
+		line, server, client := linkedLine(t, serialtest.Wire{Rate: 9600}, func(c *Config) {
 			c.Line.Modem = true
 			open, n := c.Line.Open, &opened[0]
 			if c.Line.Answers {
@@ -118,8 +118,6 @@ func TestLineHungUp(t *testing.T) {
 			}
 			c.Line.Open = func(ctx context.Context) (Port, error) { n.Add(1); return open(ctx) }
 		})
-		await(t, server.up, "link")
-		await(t, client.up, "link")
 		line.Set(serialtest.Wire{Rate: 9600, BitErrors: 0.5})
 		time.Sleep(2 * time.Minute)
 		for _, e := range []*end{server, client} {

@@ -2,12 +2,10 @@ package tunnel
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"errors"
 	"log/slog"
 	"testing"
-	"time"
 
 	"vpnd/crypto"
 	"vpnd/tunnel/frame"
@@ -21,30 +19,31 @@ type lineStage struct {
 	call   *crypto.Initiator
 }
 
-func newLineStage(f *testing.F, client bool) *lineStage {
+func newLineStage(t testing.TB, client bool) *lineStage {
+	t.Helper()
 	s := &lineStage{device: &scale{closed: true}}
-	c := testConfig(f)
+	c := testConfig(t)
 	c.Ciphers, c.Log = []crypto.Cipher{aes}, slog.New(slog.DiscardHandler)
 	c.Device, c.Line = s.device, &Line{Speed: 9600, Answers: !client, Name: "line"}
 	var err error
 	if s.tunnel, err = New(c); err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
 	call, f1, err := crypto.Initiate(c.Keys[0], c.Random, s.tunnel.hello().append(nil))
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
 	answered, err := crypto.NewDoor(c.Random, c.Keys...).Open(f1)
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
 	f2, server, err := answered.Answer(nil)
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
 	if s.keys = server; client {
 		if _, s.keys, err = call.Finish(f2); err != nil {
-			f.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 	return s
@@ -60,18 +59,9 @@ func (s *lineStage) driver(t *testing.T, linked bool) *lineDriver {
 	}
 	d := newLineDriver(s.tunnel, nil, door)
 	d.begin()
-	if !linked {
-		return d
+	if linked {
+		d.current = lineSession(t, d, aes, again(s.keys))
 	}
-	current, err := d.session(context.Background(), greeting{
-		answer: answer{cipher: aes, terms: terms{keyTTL: time.Hour}},
-		peer:   terms{maxFrame: frame.MaxText, mtu: 1500},
-		keys:   again(s.keys),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.current = current
 	return d
 }
 

@@ -82,7 +82,7 @@ func TestLineRefused(t *testing.T) {
 			settled(time.Second)
 			before := l.server.Stats().Refused
 			l.toServer.heard()
-			l.toServer.play(handshakeFrame(lineF1, call.f1))
+			l.toServer.play(handshakeFrame(lineF1, call.f1), make([]byte, shortest))
 			settled(time.Second)
 			if call.cause != "" {
 				before[call.cause]++

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -24,17 +23,17 @@ type pacer struct {
 	turn  chan struct{} // has room for the one whose turn it is
 	free  time.Time     // when the line has sent all that was written
 	speed speed
-	half  bool         // both directions share the line
-	born  time.Time    // of the pacer
-	heard atomic.Int64 // when something came over the line, ns after that
-	timer *time.Timer  // of the one whose turn it is
+	half  bool        // both directions share the line
+	timer *time.Timer // of the one whose turn it is
 
-	mu   sync.Mutex
-	user context.Context // of the one who writes
+	mu    sync.Mutex
+	user  context.Context // of the one who writes
+	heard time.Time       // when something came over the line
 }
 
 func newPacer(port Port, line *Line, mtu int) *pacer {
-	p := &pacer{port: port, turn: make(chan struct{}, 1), half: line.HalfDuplex, born: time.Now(), timer: time.NewTimer(0)}
+	p := &pacer{port: port, turn: make(chan struct{}, 1), half: line.HalfDuplex, timer: time.NewTimer(0)}
+	p.heard = time.Now() // who comes new to a shared line listens first
 	p.speed.init(line.Speed, mtu)
 	return p
 }
@@ -42,8 +41,18 @@ func newPacer(port Port, line *Line, mtu int) *pacer {
 // Read reads from the port.
 func (p *pacer) Read(b []byte) (int, error) {
 	n, err := p.port.Read(b)
-	p.heard.Store(int64(time.Since(p.born)))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.heard = time.Now()
 	return n, err
+}
+
+// lastHeard returns when something came over the line last. It has the monotonic
+// clock of time.Now: whoever sets the other one must not stall a shared line.
+func (p *pacer) lastHeard() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heard
 }
 
 // write writes b and waits until the line has sent nearly all of it, or ctx ends.
@@ -106,7 +115,7 @@ func (p *pacer) awaitSilence(ctx context.Context) {
 	one := slot + p.time(4)
 	other, own := one+rand.N(one), 3*one+rand.N(2*one)
 	for ctx.Err() == nil {
-		heard := p.born.Add(time.Duration(p.heard.Load()))
+		heard := p.lastHeard()
 		free := heard.Add(other)
 		if after := p.free.Add(own); after.After(free) && p.free.After(heard) {
 			free = after

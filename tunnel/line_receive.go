@@ -60,7 +60,7 @@ func (r *receiver) gap(epoch uint64, number uint32) bool {
 // arrived.
 func (r *receiver) askReset() {
 	now := int64(r.t.config.Now())
-	if r.line != nil && r.place.reset != 0 && now-r.place.reset < r.rtt.Load()+int64(r.line.answerTime()) {
+	if r.line != nil && now-r.place.reset < r.rtt.Load()+int64(r.line.answerTime()) {
 		return
 	}
 	r.place.reset = now

@@ -8,9 +8,44 @@ import (
 	"testing"
 	"time"
 
+	"vpnd/compress"
 	"vpnd/crypto"
 	"vpnd/tunnel/frame"
 )
+
+// newLineEnd returns an end of a line with a link and without goroutines, and the
+// keys of its peer.
+func newLineEnd(t *testing.T, device Device, cipher crypto.Cipher, client bool) (d *lineDriver, peer *crypto.Generation) {
+	t.Helper()
+	c := testConfig(t)
+	c.Device, c.Log = device, slog.New(slog.DiscardHandler)
+	c.Line = &Line{Speed: 9600, Answers: !client, Name: "line"}
+	tunnel, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, own := generations(t)
+	if client {
+		peer, own = own, peer
+	}
+	d = newLineDriver(tunnel, nil, nil)
+	d.current = lineSession(t, d, cipher, own)
+	return d, peer
+}
+
+// lineSession returns a session that nobody runs.
+func lineSession(t *testing.T, d *lineDriver, cipher crypto.Cipher, keys *crypto.Generation) *session {
+	t.Helper()
+	s, err := d.session(context.Background(), greeting{
+		answer: answer{cipher: cipher, compression: compress.All, terms: terms{keyBits: d.config.KeyBits, keyTTL: time.Hour}},
+		peer:   terms{maxFrame: frame.MaxText, mtu: 1500},
+		keys:   keys,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
 
 // rig is the receiving end of a line, and the keys of its peer.
 type rig struct {
@@ -26,26 +61,10 @@ type rig struct {
 func newRig(t *testing.T, cipher crypto.Cipher) *rig {
 	t.Helper()
 	g := &rig{t: t, device: &scale{t: t}, wire: &lineWire{frames: frame.NewLineWriter(frame.Filter{})}}
-	c := testConfig(t)
-	c.Log = slog.New(slog.DiscardHandler)
-	c.Device, c.Line = g.device, &Line{Speed: 9600, Answers: true}
-	tunnel, err := New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, server := generations(t)
-	suite := crypto.Suite{Cipher: cipher, KeyBits: c.KeyBits}
-	if g.sealer, _, err = client.Keys(suite); err != nil {
-		t.Fatal(err)
-	}
-	pace := newPacer(nil, c.Line, c.MTU)
-	g.session, err = tunnel.newSession(context.Background(), greeting{
-		conn: &lineConn{pacer: pace, name: "line"}, line: pace, wire: g.wire,
-		answer: answer{cipher: cipher, terms: terms{keyBits: c.KeyBits, keyTTL: time.Hour}},
-		peer:   terms{maxFrame: frame.MaxText, mtu: 1500},
-		keys:   server,
-	}, false)
-	if err != nil {
+	d, peer := newLineEnd(t, g.device, cipher, false)
+	g.session = d.current
+	var err error
+	if g.sealer, _, err = peer.Keys(g.session.suite); err != nil {
 		t.Fatal(err)
 	}
 	return g

@@ -79,9 +79,7 @@ func (d *lineDriver) hangUp(cause error) {
 	d.stop()
 	d.pace.limit(d.life, time.Now().Add(closeTimeout))
 	d.sessions.Wait()
-	if n := len(d.answering.callers); n > 0 {
-		d.forget(n - 1)
-	}
+	d.forget(len(d.answering.callers))
 	limit, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	d.pace.finish(limit) // the good-bye; closing forgets what is not sent
@@ -101,15 +99,14 @@ type lineDriver struct {
 	life            context.Context // of read and talk
 	stop            func()
 	parts, sessions sync.WaitGroup
-	frames          chan []byte // from read; valid until taken is sent
-	taken           chan struct{}
-	failed          chan error
+	frames          chan []byte   // from read; valid until taken is sent
+	taken           chan struct{} // to read
+	broken          chan error    // from read
 	spoke           chan struct{} // the modem said that it hung up
 	speech          chan []byte   // to talk
 	ended           chan ending
 	current         *session
-
-	asked time.Duration // clock when current was asked out of turn; 0: never
+	asked           time.Duration // clock when current was asked out of turn; 0: never
 
 	calling   calling   // of a client
 	answering answering // of a server
@@ -126,7 +123,7 @@ func newLineDriver(t *Tunnel, port Port, door *crypto.Door) *lineDriver {
 		timer:     time.NewTimer(time.Hour),
 		frames:    make(chan []byte),
 		taken:     make(chan struct{}),
-		failed:    make(chan error, 1),
+		broken:    make(chan error, 1),
 		spoke:     make(chan struct{}, 1),
 		speech:    make(chan []byte, 4),
 		ended:     make(chan ending, maxSessions),
@@ -158,7 +155,7 @@ func (d *lineDriver) read() {
 	for {
 		f, err := in.Next()
 		if err != nil {
-			d.failed <- err
+			d.broken <- err
 			return
 		}
 		select {
@@ -205,7 +202,7 @@ func (d *lineDriver) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return errShutdown
-		case err := <-d.failed:
+		case err := <-d.broken:
 			return fmt.Errorf("%w: %w", errLine, err)
 		case f := <-d.frames:
 			d.frame(ctx, f)
@@ -222,14 +219,15 @@ func (d *lineDriver) run(ctx context.Context) error {
 			if e.session != d.current {
 				continue
 			}
-			if d.current = nil; d.config.Line.Modem || isIdle(e.err) {
+			d.current = nil
+			if d.config.Line.Modem || isIdle(e.err) {
 				return e.err
 			}
 			d.begin()
 		case <-d.redial:
-			switch s := d.current; {
-			case s != nil:
-				s.end(errShutdown)
+			switch {
+			case d.current != nil:
+				d.current.end(errShutdown)
 			case d.config.Line.Modem:
 				return errShutdown
 			default:

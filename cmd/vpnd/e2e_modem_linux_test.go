@@ -67,8 +67,8 @@ func TestModem(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T){
 		"Redial":           modemRedial,
 		"Busy":             modemBusy,
-		"Killed":           func(t *testing.T) { modemKilled(t, true) },
-		"KilledWithoutDTR": func(t *testing.T) { modemKilled(t, false) },
+		"Killed":           func(t *testing.T) { newPhones(t, true, nil).survivesKills() },
+		"KilledWithoutDTR": func(t *testing.T) { newPhones(t, false, nil).survivesKills() }, // they are in the call still
 		"Mute":             modemMute,
 	} {
 		all.Go(func() { t.Run(name, test) })
@@ -145,21 +145,6 @@ func modemBusy(t *testing.T) {
 	if p.caller.Modem().Online() || p.called.Modem().Online() {
 		t.Error("the modems were not hung up")
 	}
-}
-
-// modemKilled kills the ends and starts them again: with modems that see that, or that
-// are in the call still.
-func modemKilled(t *testing.T, dtr bool) {
-	p := newPhones(t, dtr, nil)
-	p.up()
-	p.client.comesBack(serverInner)
-	for _, s := range []*site{p.server, p.client} {
-		s.kill()
-		s.start()
-		t.Logf("%s: back %v after it was started", s.name, p.client.comesBack(serverInner))
-	}
-	p.client.stop()
-	p.server.stop()
 }
 
 // modemMute has a modem that is silent when the daemon wants to dial, and one that

@@ -123,18 +123,23 @@ func TestSerialUnplug(t *testing.T) {
 	w.server.stop()
 }
 
-// TestSerialKill kills the ends one by one and starts them again.
 func TestSerialKill(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.cable(serialtest.Wire{Rate: lineSpeed})
 	w.configureLine("speed 3000000")
+	w.survivesKills()
+}
+
+// survivesKills kills the ends of a link over a line one by one and starts them again.
+func (w *world) survivesKills() {
+	w.client.t.Helper()
 	w.up()
 	w.client.comesBack(serverInner)
 	for _, s := range []*site{w.server, w.client} {
 		s.kill()
 		s.start()
-		t.Logf("%s: back %v after it was started", s.name, w.client.comesBack(serverInner))
+		s.t.Logf("%s: back %v after it was started", s.name, w.client.comesBack(serverInner))
 	}
 	w.client.stop()
 	w.server.stop()

@@ -140,18 +140,25 @@ func (o *options) runChat(sys system) error {
 	if err := l.check(c); err != nil {
 		return err
 	}
+	ctx, stop := untilSignal(sys)
+	defer stop(nil)
+	return exit(exitTemporary, l.converse(ctx, sys.stdout))
+}
+
+// untilSignal returns a context that ends with the first signal. The second one ends
+// the process.
+func untilSignal(sys system) (context.Context, context.CancelCauseFunc) {
 	signals, release := sys.signals()
 	ctx, stop := context.WithCancelCause(context.Background())
-	defer stop(nil)
 	go func() {
 		select {
 		case sig := <-signals:
-			release() // a second one ends the process at once
+			release()
 			stop(fmt.Errorf("stopped by signal: %v", sig))
 		case <-ctx.Done():
 		}
 	}()
-	return exit(exitTemporary, l.converse(ctx, sys.stdout))
+	return ctx, stop
 }
 
 // converse runs the script and prints what is said.

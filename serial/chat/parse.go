@@ -19,8 +19,11 @@ const (
 	maxTimeout = 24 * 60 * 60
 )
 
-// ParseFile reads a script.
+// ParseFile reads a script. It does not wait for somebody who writes into a pipe.
 func ParseFile(path string) (*Script, error) {
+	if is, err := os.Stat(path); err == nil && !is.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a plain file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -40,7 +43,7 @@ func Parse(file, text string) (*Script, error) {
 		return nil, fmt.Errorf("%s: chat script of more than %d bytes", file, maxScript)
 	}
 	p := parser{script: &Script{file: file}}
-	p.read(text)
+	p.read(strings.TrimPrefix(text, "\ufeff")) // as editors of Windows begin a file
 	if len(p.script.steps) == 0 && p.errs == nil {
 		return nil, fmt.Errorf("%s: the chat script is empty", file)
 	}

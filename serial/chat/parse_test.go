@@ -63,6 +63,8 @@ var parseTests = []struct{ name, text, want string }{
 1 await "OK" send ["ATDT123\r"]
 2 await "CONNECT" send ["\r"]
 `},
+	{"byte order mark", "\ufeffOK ATD1\r\n", `1 await "OK" send ["ATD1\r"]
+`},
 	{"ends with something expected", "OK ATD1 CONNECT", `1 await "OK" send ["ATD1\r"]
 1 await "CONNECT"
 `},
@@ -188,6 +190,11 @@ func TestParseFile(t *testing.T) {
 	s, err := ParseFile(path)
 	if err != nil || len(s.steps) != 1 || s.steps[0].wait != 3*time.Second {
 		t.Error(s, err)
+	}
+	for _, path := range []string{filepath.Dir(path), os.DevNull} {
+		if _, err := ParseFile(path); err == nil || err.Error() != path+": not a plain file" {
+			t.Error(err)
+		}
 	}
 	if err := os.Truncate(path, maxScript+1); err != nil {
 		t.Fatal(err)

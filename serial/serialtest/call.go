@@ -141,16 +141,6 @@ func (m *Modem) back() {
 	m.say(map[bool]string{true: "CONNECT", false: "NO CARRIER"}[online])
 }
 
-// hangup ends a call from this side, without a word here.
-func (m *Modem) hangup() {
-	m.mu.Lock()
-	c := m.call
-	m.mu.Unlock()
-	if c != nil {
-		c.end("NO CARRIER")
-	}
-}
-
 // connect joins the modems, and reports whether the caller has not given up.
 func (c *call) connect(give chan struct{}) bool {
 	c.line = New(c.from.exchange.Wire, 1)

@@ -13,7 +13,7 @@ const hostLag = 50 * time.Millisecond
 // driver does.
 const fifo = 4096
 
-// End is an end of a line, with the methods of a serial.Port.
+// End is an end of a line, with the methods of a serial.Port that a tunnel needs.
 type End struct {
 	line *Line
 	peer *End
@@ -24,7 +24,6 @@ type End struct {
 	in     []byte   // arrived
 	broken error
 	closed bool
-	breaks int
 	begin  time.Time // of the bytes that the wire carries, or carried last
 	end    time.Time
 
@@ -163,26 +162,6 @@ func (e *End) Waiting() (int, error) {
 	e.line.mu.Lock()
 	defer e.line.mu.Unlock()
 	return len(e.out), nil
-}
-
-// Carrier reports whether the line is whole.
-func (e *End) Carrier() (bool, error) {
-	e.line.mu.Lock()
-	defer e.line.mu.Unlock()
-	return e.broken == nil, nil
-}
-
-// SendBreak counts; see Breaks.
-func (e *End) SendBreak() error {
-	e.line.do(func() { e.breaks++ })
-	return nil
-}
-
-// Breaks returns how often SendBreak was called.
-func (e *End) Breaks() int {
-	e.line.mu.Lock()
-	defer e.line.mu.Unlock()
-	return e.breaks
 }
 
 // Close makes Read and Write return os.ErrClosed, and forgets what the wire has not

@@ -63,8 +63,7 @@ func (j *Jack) Unplug() error {
 	return err
 }
 
-// Mute has the modem say nothing and hear
-// nothing, as one that has crashed.
+// Mute has the modem say nothing and hear nothing, as one that has crashed.
 func (j *Jack) Mute(mute bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

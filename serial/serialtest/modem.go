@@ -18,7 +18,7 @@ type Exchange struct {
 	// are late, which a short silence forgives.
 	Ring, Training, Guard time.Duration
 	// Fault, if not nil, is asked at each call: what the modem says instead of
-	// calling, "" for nothing, silent for no word at all.
+	// calling, "" for nothing, Silent for no word at all.
 	Fault func(number string) string
 
 	mu     sync.Mutex
@@ -82,7 +82,7 @@ func (m *Modem) Close() {
 	m.done.Wait()
 }
 
-// Drop loses the carrier of a call.
+// Drop ends a call, as when its carrier is lost.
 func (m *Modem) Drop() {
 	m.mu.Lock()
 	c := m.call
@@ -248,7 +248,7 @@ func (m *Modem) command(line string) {
 		case 'Z':
 			m.set(func() { m.echo, m.rings, m.deaf = true, 0, false })
 		case 'H':
-			m.hangup()
+			m.Drop()
 		case 'E':
 			m.set(func() { m.echo = !strings.HasPrefix(rest, "E0") })
 		case 'V', 'Q', 'X', 'M', 'L', 'W', 'I':

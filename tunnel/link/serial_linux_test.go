@@ -126,19 +126,25 @@ func (p *phone) open(t *testing.T) *SerialPort {
 // call connects two phones.
 func call(t *testing.T, from, to *phone) (caller, called *SerialPort) {
 	t.Helper()
-	done := make(chan bool)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	answered := make(chan error)
 	go func() {
-		defer close(done)
-		var err error
-		if called, err = to.Open(t.Context()); err != nil {
-			t.Errorf("%v\n%s", err, to.log)
-		}
+		port, err := to.Open(ctx)
+		called = port
+		answered <- err
 	}()
-	caller = from.open(t)
-	if <-done; called == nil {
-		t.FailNow()
+	caller, err := from.Open(ctx)
+	if err != nil {
+		cancel() // nobody calls
 	}
-	t.Cleanup(func() { called.Close() })
+	if err = errors.Join(err, <-answered); err != nil {
+		t.Fatalf("%v\ncaller:\n%s\ncalled:\n%s", err, from.log, to.log)
+	}
+	t.Cleanup(func() {
+		caller.Close()
+		called.Close()
+	})
 	return caller, called
 }
 
@@ -153,8 +159,8 @@ func passes(t *testing.T, from, to *SerialPort, text string) {
 
 func hears(t *testing.T, p *SerialPort, text string) {
 	t.Helper()
-	p.port.SetReadDeadline(time.Now().Add(time.Minute))
-	defer p.port.SetReadDeadline(time.Time{})
+	p.port.SetDeadline(time.Now().Add(time.Minute))
+	defer p.port.SetDeadline(time.Time{})
 	got, b := "", make([]byte, 100)
 	for !strings.Contains(got, text) {
 		n, err := p.Read(b)

@@ -1,0 +1,94 @@
+package tunnel
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"vpnd/compress"
+)
+
+// TestLineHistory loses packets before some that are compressed with what stood in
+// them. These are dropped, and the peer is asked to start anew.
+func TestLineHistory(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		loses func(c *lineCast, lose func(frames int)) // the next frame has the next number
+	}{
+		{"a frame", func(c *lineCast, lose func(int)) { lose(1) }},
+		{"the end of an epoch", func(c *lineCast, lose func(int)) {
+			c.ratchet(1)
+			lose(1)
+		}},
+		{"the end of a generation", func(c *lineCast, lose func(int)) {
+			c.take(c.startRekey())
+			c.change()
+			lose(2)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newLineCast(&attack{t: t}, aes, false)
+			packer, err := compress.NewEncoder("deflate", compress.All)
+			if err != nil {
+				t.Fatal(err)
+			}
+			batch := func() []byte { return packer.Append(nil, udp(200, 1)) }
+			arrives := func(what string, want bool) {
+				t.Helper()
+				c.mark()
+				if err := c.session.receive.fromLine(c.send(frameBatch, batch()...)); err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+				if got := c.bytes() > c.before; got != want {
+					t.Errorf("%s arrives: %v", what, got)
+				}
+			}
+			arrives("the first packet", true)
+			batch()
+			test.loses(c, func(frames int) {
+				for range frames {
+					c.send(framePing, stamped(1)...)
+				}
+			})
+			arrives("a packet without its history", false)
+			if c.asked(frameReset) == nil {
+				t.Error("the peer is not asked to start anew")
+			}
+			packer.Reset()
+			arrives("a packet with a new history", true)
+			arrives("the next one", true)
+		})
+	}
+}
+
+// TestLineAskReset asks again only when the answer should be there.
+func TestLineAskReset(t *testing.T) {
+	c := newLineCast(&attack{t: t}, aes, false)
+	now := time.Hour
+	c.session.t.config.Now = func() time.Duration { return now }
+	c.session.rtt.Store(int64(time.Second))
+	answer := time.Second + c.session.line.answerTime()
+	for i, step := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 1}, {0, 1}, {answer - 1, 1}, {1, 2}, {answer, 3}} {
+		now += step.after
+		c.session.receive.askReset()
+		if n := len(c.session.control); n != step.want {
+			t.Errorf("step %d: asked %d times, want %d", i, n, step.want)
+		}
+	}
+}
+
+// TestLineStuckRekey has no room for the change of keys that a frame of the peer's
+// next generation asks for.
+func TestLineStuckRekey(t *testing.T) {
+	c := newLineCast(&attack{t: t}, aes, false)
+	c.take(c.startRekey())
+	c.change()
+	for c.session.post(message{kind: framePing}) {
+	}
+	if err := c.session.receive.fromLine(c.send(frameConfirm)); !errors.Is(err, errStuck) {
+		t.Error(err)
+	}
+}
