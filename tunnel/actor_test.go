@@ -130,7 +130,8 @@ func forDevice(kind uint8, block []byte) []byte {
 		return nil
 	}
 	p := block[HeaderSize:]
-	if _, ok := parseOffload(block, binary.LittleEndian).headers(p); !ok || isLocal(p) {
+	o := parseOffload(block, binary.LittleEndian)
+	if n, ok := o.headers(p); !ok || o.many(p, n) || isLocal(p) {
 		return nil
 	}
 	return p

@@ -72,7 +72,7 @@ func (d *deliverer) deliverWhole(block []byte) {
 	o, p := parseOffload(block, binary.LittleEndian), block[HeaderSize:]
 	n, ok := o.headers(p)
 	switch {
-	case !ok:
+	case !ok || o.many(p, n):
 		d.dropWhole(inMalformed)
 		return
 	case isLocal(p):

@@ -29,10 +29,12 @@ const (
 	kindTCPv4    = 1
 	kindTCPv6    = 4
 
-	// maxSegments is how many packets segments may become: as many as the host cuts
-	// 64 KiB into at an MTU of 576.
-	maxSegments = 128
 	tcpChecksum = 16 // offset of the field
+	tcpSYN      = 0x02
+
+	// maxSegments is how many the peer may have this host cut from one packet: 64 KiB
+	// at an MTU of 576.
+	maxSegments = 128
 )
 
 func parseOffload(b []byte, order binary.ByteOrder) offload {
@@ -55,7 +57,8 @@ func (o offload) put(b []byte, n int, order binary.ByteOrder) {
 }
 
 // headers returns the length of the headers that each segment in p has, and false
-// if p is not one TCP packet that stands for segments, or for too many.
+// if p is not one TCP packet that stands for segments. A SYN never does, so that none
+// passes by clampMSS.
 func (o offload) headers(p []byte) (n int, ok bool) {
 	if n, ok := packetLen(p); !ok || n != len(p) {
 		return 0, false
@@ -69,11 +72,14 @@ func (o offload) headers(p []byte) (n int, ok bool) {
 		return 0, false
 	}
 	n = o.start + int(p[o.start+12]>>4)*4
-	if n < o.start+tcpHeader || n >= len(p) || o.size == 0 || len(p)-n > maxSegments*o.size {
+	if n < o.start+tcpHeader || n >= len(p) || o.size == 0 || p[o.start+13]&tcpSYN != 0 {
 		return 0, false
 	}
 	return n, true
 }
+
+// many reports whether p, with n bytes of headers, has more than maxSegments.
+func (o offload) many(p []byte, n int) bool { return len(p)-n > maxSegments*o.size }
 
 // segment writes the segment of p whose payload begins at from, behind its n bytes
 // of headers, to dst and returns its length.
@@ -139,7 +145,7 @@ func (o offload) fits(s *session, p []byte, n int) bool {
 	if buf := s.t.tuning.Load().SendBuf; buf < shortFrames {
 		most = min(most, buf)
 	}
-	return s.line == nil && HeaderSize+len(p) <= most && n+o.size <= s.maxPacket
+	return s.line == nil && HeaderSize+len(p) <= most && n+o.size <= s.maxPacket && !o.many(p, n)
 }
 
 // sum16 adds the 16-bit words of b (RFC 1071).

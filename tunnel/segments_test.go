@@ -136,7 +136,7 @@ func TestHeaders(t *testing.T) {
 			"TCP header too short": func(o *offload, p *[]byte) { (*p)[o.start+12] = 0x40 },
 			"no segment":           func(o *offload, p *[]byte) { *p = (*p)[:o.start+32]; setLength(*p) },
 			"size 0":               func(o *offload, _ *[]byte) { o.size = 0 },
-			"too many":             func(o *offload, _ *[]byte) { o.size = 7 },
+			"SYN":                  func(o *offload, p *[]byte) { (*p)[o.start+13] |= tcpSYN },
 		} {
 			o, p := segments(t, version, 7*128+1, 8)
 			change(&o, &p)
@@ -242,6 +242,8 @@ func TestSegments(t *testing.T) {
 		{"few", 2800, 1400, 1500, 1, 0},
 		{"as long as the host makes them", compress.MaxBlock - HeaderSize - 56, 1400, 1500, 1, 0},
 		{"one byte more", compress.MaxBlock - HeaderSize - 55, 1400, 1500, 0, 47},
+		{"as many as the peer cuts", 12800, 100, 1500, 1, 0},
+		{"one more", 12801, 100, 1500, 0, 129},
 		{"as large as the link takes", 2 * 1444, 1444, 1500, 1, 0},
 		{"larger than it takes", 2 * 1445, 1445, 1500, 0, 0},
 	} {
@@ -328,6 +330,7 @@ func TestDeliverWhole(t *testing.T) {
 		{"less than its header", make([]byte, HeaderSize-1), nil, "malformed"},
 		{"only its header", make([]byte, HeaderSize), nil, "malformed"},
 		{"plain packet", wired(offload{}, p), nil, "malformed"},
+		{"more than this host is to cut", wired(offload{1, kindTCPv6, 3000/128 - 1, ipv6Header, 16}, p), nil, "malformed"},
 		{"a redirect that looks like TCP", wired(offload{flags: 1, kind: kindTCPv6, size: 1, start: ipv6Header + 8, field: 16}, redirect), nil, "discovery"},
 		{"refused by the host", wired(o, p), errTest, "device_write"},
 	} {
@@ -388,7 +391,7 @@ func FuzzSegments(f *testing.F) {
 		o, p := parseOffload(block, binary.LittleEndian), block[HeaderSize:]
 		o.finish(bytes.Clone(p))
 		n, ok := o.headers(p)
-		if !ok {
+		if !ok || o.many(p, n) {
 			return
 		}
 		var cut [][]byte

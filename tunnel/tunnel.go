@@ -322,7 +322,7 @@ func (t *Tunnel) enqueue(s *session, b *queue.Buffer) (why dropOut, ok bool) {
 	case s == nil:
 		return outNoLink, t.demand.want(b)
 	}
-	if s.clamp > 0 {
+	if s.clamp > 0 && !b.Whole {
 		clampMSS(p, s.clamp)
 	}
 	switch {

@@ -13,5 +13,6 @@ var targets = []target{
 	{"compress", `^decoder\.go `},
 	{"tunnel", `^(hello|serve|lobby|receive|rekey|delay|line_receive|line_answer|line_call)\.go ` +
 		`|^call\.go Tunnel\.(attempt|greetServer)$` +
+		`|^segments\.go offload\.(headers|many)$|^deliver\.go deliverer\.deliverWhole$` +
 		`|^session\.go (Tunnel\.newSession|lineError|session\.(post|run|hangUp|hangUpConn))$`},
 }
