@@ -45,7 +45,7 @@ func NewEncoder(policy string, common Set) (*Encoder, error) {
 }
 
 // Carried tells how long it took to get n bytes of frames away, from the first
-// Append for them on, while more was waiting. With policy auto blocks are
+// Pack for them on, while more was waiting. With policy auto blocks are
 // compressed when that makes them arrive sooner.
 func (e *Encoder) Carried(n int, took time.Duration) {
 	if e.worth != nil {
@@ -53,23 +53,24 @@ func (e *Encoder) Carried(n int, took time.Duration) {
 	}
 }
 
-// Append appends the header byte and the body of the block, which must not be
-// longer than MaxBlock, to dst. It adds at most 1+len(block) bytes and keeps
-// neither slice.
-func (e *Encoder) Append(dst, block []byte) []byte {
-	if e.method == Stored || len(block) == 0 || !e.probe.due(len(block)) {
-		return appendBlock(dst, Stored, 0, block)
-	}
-	if e.worth != nil && !e.worth.due(len(block)) {
-		return appendBlock(dst, Stored, 0, block)
+// Pack compresses the block b[1:], which must not be longer than MaxBlock, in place
+// if that pays, and writes its header byte to b[0]. It returns what is to be sent:
+// b, or a shorter part of it.
+func (e *Encoder) Pack(b []byte) []byte {
+	block := b[1:]
+	b[0] = byte(Stored) << 4
+	if e.method == Stored || len(block) == 0 || !e.probe.due(len(block)) || e.worth != nil && !e.worth.due(len(block)) {
+		return b
 	}
 	body, flags := e.measured(block)
 	pays := len(body) < len(block)
 	e.probe.note(len(block), pays)
-	if pays {
-		return appendBlock(dst, e.method, flags, body)
+	if !pays {
+		b[0] |= flags
+		return b
 	}
-	return appendBlock(dst, Stored, flags, block)
+	b[0] = byte(e.method)<<4 | flags
+	return b[:1+copy(block, body)]
 }
 
 // Reset says that the peer has lost the history: the next stateful block
@@ -141,10 +142,6 @@ func (e *Encoder) deflate(block []byte) (body []byte, flags byte) {
 	_, _ = e.flate.Write(block)
 	_ = e.flate.Flush()
 	return e.scratch[:len(e.scratch)-len(syncTail)], flags
-}
-
-func appendBlock(dst []byte, m Method, flags byte, body []byte) []byte {
-	return append(append(dst, byte(m)<<4|flags), body...)
 }
 
 // sink collects what is written to it.

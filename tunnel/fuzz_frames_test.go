@@ -82,7 +82,12 @@ func packed(policy string) []byte {
 	if err != nil {
 		panic(err)
 	}
-	return step(frameBatch, e.Append(nil, bytes.Repeat(udp(60, 1), 20))...)
+	return step(frameBatch, packWith(e, bytes.Repeat(udp(60, 1), 20))...)
+}
+
+// packWith returns a block as it stands in a BATCH.
+func packWith(e *compress.Encoder, block []byte) []byte {
+	return e.Pack(append([]byte{0}, block...))
 }
 
 // together is the payload of SEGMENTS: two, of IP version 4 or 6.

@@ -32,7 +32,7 @@ func TestLineHistory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			batch := func() []byte { return packer.Append(nil, udp(200, 1)) }
+			batch := func() []byte { return packWith(packer, udp(200, 1)) }
 			arrives := func(what string, want bool) {
 				t.Helper()
 				c.mark()

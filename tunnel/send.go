@@ -116,17 +116,10 @@ func (w *sender) batches() error {
 		if err := w.messages(); err != nil {
 			return err
 		}
-		var n int
-		var whole bool
-		if w.block, n, whole = w.queue.Pop(w.block[:0], most); n == 0 {
+		if w.queue.Len() == 0 {
 			w.began = time.Time{}
 			return nil
 		}
-		kind := uint8(frameBatch)
-		if whole {
-			kind = frameSegments
-		}
-		w.packets += n
 		if w.line != nil && w.line.speed.due(w.t.config.Now()) {
 			if err := w.ping(); err != nil {
 				return err
@@ -135,18 +128,31 @@ func (w *sender) batches() error {
 		if err := w.time(); err != nil {
 			return err
 		}
-		w.begin(kind)
-		before := len(w.out)
-		w.out = w.encoder.Append(w.out, w.block)
-		w.t.count.plainOut.Add(uint64(len(w.block)))
-		w.t.count.packedOut.Add(uint64(len(w.out) - before))
-		w.batched = append(w.batched, mark{len(w.out) + crypto.TagSize, w.packets})
-		if err := w.finish(); err != nil {
+		if err := w.batch(most); err != nil {
 			return err
 		}
 		w.last.Store(int64(w.t.config.Now()))
 	}
 	return nil
+}
+
+// batch sends packets of at most most bytes together, or one, or the segments of
+// one.
+func (w *sender) batch(most int) error {
+	w.begin(frameBatch)
+	kind, at := len(w.out)-1, len(w.out)
+	var n int
+	var whole bool
+	w.out, n, whole = w.queue.Pop(append(w.out, 0), most)
+	if whole {
+		w.out[kind] = frameSegments
+	}
+	w.t.count.plainOut.Add(uint64(len(w.out) - at - 1))
+	w.out = w.out[:at+len(w.encoder.Pack(w.out[at:]))]
+	w.t.count.packedOut.Add(uint64(len(w.out) - at))
+	w.packets += n
+	w.batched = append(w.batched, mark{len(w.out) + crypto.TagSize, w.packets})
+	return w.finish()
 }
 
 // choose makes the encoder for a policy when it is not the present one.
@@ -182,7 +188,7 @@ func (w *sender) message(m message) error {
 		if w.encoder != nil {
 			w.encoder.Release()
 		}
-		if w.block = nil; len(w.out) == 0 {
+		if len(w.out) == 0 {
 			w.out = nil
 		}
 		return nil

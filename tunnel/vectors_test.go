@@ -343,7 +343,7 @@ func script(t *testing.T, v *sessionVector, suite crypto.Suite, client, server *
 	if err != nil {
 		t.Fatal(err)
 	}
-	say("client", "BATCH", frameBatch, encoder.Append(nil, block)...)
+	say("client", "BATCH", frameBatch, packWith(encoder, block)...)
 	say("client", "RATCHET to epoch 1", frameRatchet, nextEpoch)
 	if k.c2s.Ratchet() != nil || k.atServer.Ratchet() != nil {
 		t.Fatal("ratchet")
