@@ -22,7 +22,9 @@ type lockFile struct {
 	made os.FileInfo
 }
 
-// takeLock makes the lock file of a device. One whose owner is gone is replaced.
+// takeLock makes the lock file of a device. One whose owner is gone is replaced; if
+// it belongs to another user, so that this one may not, it stays, and whoever looks
+// finds that its owner is gone.
 func takeLock(dir, device string) (*lockFile, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -53,7 +55,9 @@ func takeLock(dir, device string) (*lockFile, error) {
 		if !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("make lock file: %w", err)
 		}
-		if err := removeStale(path); err != nil {
+		if err := removeStale(path); errors.Is(err, fs.ErrPermission) {
+			return nil, nil
+		} else if err != nil {
 			return nil, err
 		}
 	}

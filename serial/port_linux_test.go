@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -290,6 +291,39 @@ func TestLockFile(t *testing.T) {
 	}
 	if l, err := takeLock(filepath.Join(t.TempDir(), "none"), "/dev/ttyS7"); l != nil || err != nil {
 		t.Errorf("no directory: %v, %v", l, err)
+	}
+}
+
+// TestLockFileOfAnother has the lock file of root's process, which is gone, in a
+// directory where everybody removes only what is his own.
+func TestLockFileOfAnother(t *testing.T) {
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "LCK..ttyS7")
+	if err := os.WriteFile(path, fmt.Appendf(nil, "%10d\n", gone.Process.Pid), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	for up := filepath.Dir(dir); up != os.TempDir(); up = filepath.Dir(up) {
+		if err := os.Chmod(up, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.LockOSThread() // and never unlock it: the thread ends with the test
+	if err := unix.Setfsuid(65534); err != nil {
+		t.Fatal(err)
+	}
+	l, err := takeLock(dir, "/dev/ttyS7")
+	if err := errors.Join(err, unix.Setfsuid(0)); l != nil || err != nil {
+		t.Errorf("lock file %v, %v", l, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
 
