@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 # The race detector needs cgo.
 RACE = CGO_ENABLED=1 $(GO) test -race
 
-.PHONY: all build test check cc demo demo-serial bench bench-peers fuzz mutate siege soak install clean
+.PHONY: all build test check cc demo demo-serial bench bench-slow bench-peers fuzz mutate siege soak install clean
 
 all: build
 
@@ -42,6 +42,12 @@ demo-serial: build
 bench: build
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) run ./cmd/internal/bench $(ARGS)
+
+# What is left of a slow, a long, a lossy and a serial line, for vpnd beside other
+# tunnels, in 40 minutes. ARGS="-trials 1m-* -only vpnd,ssh-C" for a part, which
+# leaves the picture as it is.
+bench-slow: build
+	$(GO) run ./cmd/internal/bench slow $(or $(ARGS),-svg docs/ping.svg)
 
 # The other tunnels. Their packages may start services on this host.
 bench-peers:

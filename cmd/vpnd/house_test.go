@@ -16,10 +16,11 @@ import (
 func TestImports(t *testing.T) {
 	allowed := map[string]string{
 		"cmd/vpnd":            "conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif",
-		"cmd/internal/bench":  "cmd/internal/lab",
+		"cmd/internal/bench":  "cmd/internal/lab cmd/internal/router serial/serialtest",
 		"cmd/internal/demo":   "cmd/internal/lab serial/serialtest",
 		"cmd/internal/lab":    "",
 		"cmd/internal/mutate": "",
+		"cmd/internal/router": "cmd/internal/lab",
 		"compress":            "",
 		"conf":                "",
 		"crypto":              "",

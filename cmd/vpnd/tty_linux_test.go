@@ -35,10 +35,10 @@ func (d *tty) plug() {
 		d.pull = func() {}
 		lock := d.lock()
 		os.Remove(d.name)
+		os.Remove(lock) // of somebody who was killed; behind Close it may be another terminal's
 		near.Close()
 		far.Close()
 		<-bridged
-		os.Remove(lock) // of somebody who was killed
 	}
 	must(d.t, os.Symlink(near.Name(), d.name))
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"vpnd/cmd/internal/lab"
+	"vpnd/cmd/internal/router"
 )
 
 const (
@@ -29,7 +30,7 @@ const (
 
 var (
 	outerA = netip.MustParseAddr("192.0.2.1")
-	outerB = netip.MustParseAddr("192.0.2.2")
+	outerB = netip.MustParseAddr("192.0.2.129")
 	innerA = netip.MustParseAddr("10.8.0.1")
 	innerB = netip.MustParseAddr("10.8.0.2")
 )
@@ -41,28 +42,33 @@ type bed struct {
 	a, b *lab.Namespace
 	dst  netip.Addr // B, as A reaches it through what is measured
 
+	// What is between the hosts, nil where there is no such thing.
+	path   *lab.Path
+	router *router.Router
+	cable  *cable
+
 	processes []*lab.Process
 	watchers  sync.WaitGroup
 	broken    context.CancelCauseFunc
 	leftovers []func() error
 }
 
-// newBed returns a bed, and a context that ends when one of the processes on it
-// does.
-func newBed(ctx context.Context, o options) (*bed, context.Context, error) {
+// newBed returns a bed with hosts that join connects, and a context that ends when
+// one of the processes on it does.
+func newBed(ctx context.Context, o options, join func(*bed) error) (*bed, context.Context, error) {
 	l, err := lab.New()
 	if err != nil {
 		return nil, nil, err
 	}
 	b := &bed{Lab: l, o: o, dst: innerB}
-	if err := b.build(); err != nil {
-		return nil, nil, errors.Join(err, l.Close())
+	if err := b.build(join); err != nil {
+		return nil, nil, errors.Join(err, b.part(), l.Close())
 	}
 	ctx, b.broken = context.WithCancelCause(ctx)
 	return b, ctx, nil
 }
 
-func (b *bed) build() (err error) {
+func (b *bed) build(join func(*bed) error) (err error) {
 	if b.a, err = b.Namespace("A"); err != nil {
 		return err
 	}
@@ -72,7 +78,7 @@ func (b *bed) build() (err error) {
 	if err := setCongestion(b.o.cc, b.a, b.b); err != nil {
 		return err
 	}
-	if _, err := b.Connect(b.a, b.b, []netip.Prefix{netip.PrefixFrom(outerA, 24)}, []netip.Prefix{netip.PrefixFrom(outerB, 24)}); err != nil {
+	if err := join(b); err != nil {
 		return err
 	}
 	// What one kernel says about IPv6 as soon as its end of a tunnel is up may find
@@ -92,7 +98,7 @@ func (b *bed) close() error {
 	for _, p := range b.processes {
 		_, _ = p.Wait(ctx) // the lab kills what is left
 	}
-	errs := []error{b.Lab.Close()}
+	errs := []error{b.part(), b.Lab.Close()}
 	b.watchers.Wait()
 	b.broken(nil)
 	for _, f := range slices.Backward(b.leftovers) {

@@ -3,7 +3,7 @@
 // namespaces. "make bench" runs it; docs/performance.md says what the figures are
 // and which commands make them.
 //
-//	A 192.0.2.1 ---- veth, MTU 1500 ---- 192.0.2.2 B
+//	A 192.0.2.1 ---- veth, MTU 1500 ---- 192.0.2.129 B
 //	  10.8.0.1 ------ the tunnel ------- 10.8.0.2
 //
 // A row of the table is one way from A to B. Each round starts every row once, in
@@ -11,4 +11,14 @@
 // alone. The empty tunnel and wireguard-go are this program itself, started again
 // in a role; the other peers are what is installed. A peer that is missing or fails
 // is a row that says why.
+//
+// "bench slow", which "make bench-slow" runs, has a bad line between A and B, and
+// measures what is left of it: goodput, round trips beside a stream, a page, what a
+// cut and loss do.
+//
+//	A 192.0.2.1 ---- router: rate, delay, queue, loss ---- 192.0.2.129 B
+//	A /dev/pts/1 --- serial line, 10 bits a byte ---------- /dev/pts/2 B
+//
+// There a trial is taken of all tunnels before the next one, each time on a fresh
+// tunnel, so that no queue of an earlier one is in the way.
 package main

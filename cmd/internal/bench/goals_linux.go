@@ -1,21 +1,10 @@
 package main
 
-import (
-	"fmt"
-	"strings"
-)
-
-// goal is one thing that vpnd wants to reach, as a figure of the same run.
-type goal struct {
-	text   string
-	bound  float64
-	atMost bool
-	of     func(results) (float64, bool) // false: rows are missing
-}
+import "strings"
 
 // goals returns all; text says what the rows without a suffix carry.
-func goals(text bool) []goal {
-	list := []goal{
+func goals(text bool) []goal[results] {
+	list := []goal[results]{
 		{"blowfish / OpenVPN BF-CBC", 5, false, rate(nameBlowfish, nameOpenVPNBF)},
 		{"blowfish / vtun blowfish128ecb", 3.5, false, rate(nameBlowfish, nameVtunBF)},
 		{"blowfish / fastest TCP peer", 1.8, false, overFastest(nameBlowfish)},
@@ -28,20 +17,20 @@ func goals(text bool) []goal {
 	for _, name := range []string{nameBlowfish, nameAES, nameChaCha} {
 		cipher := strings.TrimPrefix(name, "vpnd-")
 		list = append(list,
-			goal{"idle ping p50, " + cipher + " / empty tunnel", 1.3, true, ratio(name, nameEmpty, sample.idleMedian)},
-			goal{"8 streams / 1, " + cipher, 0.95, false, parallel(name)})
+			goal[results]{"idle ping p50, " + cipher + " / empty tunnel", 1.3, true, ratio(name, nameEmpty, sample.idleMedian)},
+			goal[results]{"8 streams / 1, " + cipher, 0.95, false, parallel(name)})
 	}
-	return append(list, goal{"largest RSS of an end of vpnd, MB", 25, true, largestMemory})
+	return append(list, goal[results]{"largest RSS of an end of vpnd, MB", 25, true, largestMemory})
 }
 
-func compressionGoals(text bool) (list []goal) {
+func compressionGoals(text bool) (list []goal[results]) {
 	for _, name := range []string{nameBlowfish, nameAES} {
 		cipher := strings.TrimPrefix(name, "vpnd-")
-		textGoal := goal{"text, compress auto / off, " + cipher, 1, false, rate(name+suffixText, name+suffixText+suffixOff)}
+		textGoal := goal[results]{"text, compress auto / off, " + cipher, 1, false, rate(name+suffixText, name+suffixText+suffixOff)}
 		if text {
 			textGoal.of = rate(name, name+suffixOff)
 		} else {
-			list = append(list, goal{"random, compress auto / off, " + cipher, 0.97, false, rate(name, name+suffixOff)})
+			list = append(list, goal[results]{"random, compress auto / off, " + cipher, 0.97, false, rate(name, name+suffixOff)})
 		}
 		list = append(list, textGoal)
 	}
@@ -110,26 +99,4 @@ func largestMemory(rs results) (largest float64, ok bool) {
 }
 
 // verdicts says of each goal what came of it.
-func (rs results) verdicts(text bool) string {
-	cells := [][]string{{"goal", "wanted", "figure", "outcome"}, make([]string, 4)}
-	for _, g := range goals(text) {
-		cells = append(cells, g.judge(rs))
-	}
-	return align(cells)
-}
-
-func (g goal) judge(rs results) []string {
-	sign := ">="
-	if g.atMost {
-		sign = "<="
-	}
-	value, ok := g.of(rs)
-	line := []string{g.text, fmt.Sprintf("%s %v", sign, g.bound), "-", "not measured"}
-	if ok {
-		line[2], line[3] = figure(value), "missed"
-		if value == g.bound || g.atMost == (value < g.bound) {
-			line[3] = "met"
-		}
-	}
-	return line
-}
+func (rs results) verdicts(text bool) string { return judge(goals(text), rs) }

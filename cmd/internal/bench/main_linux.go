@@ -42,13 +42,8 @@ type options struct {
 }
 
 func parseOptions(args []string, stderr io.Writer) (o options, err error) {
-	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.StringVar(&o.vpnd, "vpnd", "bin/vpnd", "the `program` to measure")
-	f.IntVar(&o.runs, "runs", 3, "rounds; the table has the medians")
+	f := o.flags("bench", 3, stderr)
 	f.DurationVar(&o.time, "time", 5*time.Second, "how long each stream runs")
-	f.StringVar(&o.only, "only", "", "the `rows` to measure: names with commas between them, * for any part of one")
-	f.StringVar(&o.cc, "cc", "cubic", "TCP congestion `control` in the namespaces")
 	f.BoolVar(&o.text, "text", false, "send bytes that compress, Go source")
 	random := f.Bool("random", false, "send bytes that do not compress (the default)")
 	f.IntVar(&o.procs, "procs", 0, "GOMAXPROCS of the daemons written in Go, 0 for all CPUs")
@@ -56,28 +51,54 @@ func parseOptions(args []string, stderr io.Writer) (o options, err error) {
 		return o, err
 	}
 	switch {
-	case f.NArg() > 0:
-		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.text && *random:
 		return o, errors.New("-text and -random exclude each other")
-	case o.runs < 1:
-		return o, fmt.Errorf("-runs %d: it takes one at least", o.runs)
 	case o.time < shortest:
 		return o, fmt.Errorf("-time %v: less than %v shows nothing", o.time, shortest)
 	case o.procs < 0:
 		return o, fmt.Errorf("-procs %d: it takes 0 or more", o.procs)
 	}
-	o.vpnd, err = filepath.Abs(o.vpnd)
-	return o, err
+	return o, o.check(f)
 }
 
-// run measures and prints. What is measured when ctx ends is printed, too.
+// flags returns those that both tables have.
+func (o *options) flags(name string, runs int, stderr io.Writer) *flag.FlagSet {
+	f := flag.NewFlagSet(name, flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.StringVar(&o.vpnd, "vpnd", "bin/vpnd", "the `program` to measure")
+	f.IntVar(&o.runs, "runs", runs, "rounds; the table has the medians")
+	f.StringVar(&o.only, "only", "", "the `rows` to measure: names with commas between them, * for any part of one")
+	f.StringVar(&o.cc, "cc", "cubic", "TCP congestion `control` in the namespaces")
+	return f
+}
+
+// check judges these flags once they are parsed.
+func (o *options) check(f *flag.FlagSet) (err error) {
+	switch {
+	case f.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case o.runs < 1:
+		return fmt.Errorf("-runs %d: it takes one at least", o.runs)
+	}
+	o.vpnd, err = filepath.Abs(o.vpnd)
+	return err
+}
+
+// run measures and prints one of the two tables. What is measured when ctx ends is
+// printed, too.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "slow" {
+		return runSlow(ctx, args[1:], stdout, stderr)
+	}
+	return runFast(ctx, args, stdout, stderr)
+}
+
+func runFast(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	o, err := parseOptions(args, stderr)
 	if err != nil {
 		return err
 	}
-	chosen, err := choose(rows(o.text), o.only)
+	chosen, err := choose(rows(o.text), "-only", o.only)
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func TestRun(t *testing.T) {
 func TestWireGuard(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	b, ctx, err := newBed(ctx, options{cc: "reno"})
+	b, ctx, err := newBed(ctx, options{cc: "reno"}, directly)
 	check(t, err)
 	defer func() { check(t, b.close()); childless(t) }()
 	check(t, startWireGuard(ctx, b))
@@ -181,10 +181,10 @@ func TestChoose(t *testing.T) {
 		{"", "a, b-c, b-d"},
 		{"b-d,a", "a, b-d"},
 		{"b-*", "b-c, b-d"},
-		{"x", "-only x: there is no such row; there are a, b-c, b-d"},
+		{"x", "-only x: there is none of that name; there are a, b-c, b-d"},
 		{"[", "-only [: syntax error in pattern"},
 	} {
-		got, err := choose([]row{{name: "a"}, {name: "b-c"}, {name: "b-d"}}, test.patterns)
+		got, err := choose([]row{{name: "a"}, {name: "b-c"}, {name: "b-d"}}, "-only", test.patterns)
 		text := names(got)
 		if err != nil {
 			text = err.Error()

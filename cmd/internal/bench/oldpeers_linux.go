@@ -33,10 +33,11 @@ func (b *bed) legacy(cmd *exec.Cmd) error {
 // vtunPID is what vtund leaves when it is killed.
 const vtunPID = "/var/run/vtund.server.pid"
 
-// startVtun returns what starts vtun over TCP with that encryption, or "no".
-func startVtun(encrypt string) func(context.Context, *bed) error {
+// startVtun returns what starts vtun over TCP with that encryption and compression,
+// or "no".
+func startVtun(encrypt, compress string) func(context.Context, *bed) error {
 	return func(ctx context.Context, b *bed) error {
-		path, err := b.write("vtund.conf", vtunConfig(encrypt))
+		path, err := b.write("vtund.conf", vtunConfig(encrypt, compress))
 		if err != nil {
 			return err
 		}
@@ -62,7 +63,7 @@ func startVtun(encrypt string) func(context.Context, *bed) error {
 }
 
 // vtunConfig is the configuration of both ends.
-func vtunConfig(encrypt string) string {
+func vtunConfig(encrypt, compress string) string {
 	return fmt.Sprintf(`options {
   port %d;
   timeout 10;
@@ -73,13 +74,13 @@ bench {
   device %s;
   proto tcp;
   encrypt %s;
-  compress no;
+  compress %s;
   keepalive yes;
   persist no;
   stat no;
   speed 0;
 }
-`, port, tunnelDevice, encrypt)
+`, port, tunnelDevice, encrypt, compress)
 }
 
 // takeAway removes a file or directory of the host in the end that is not there

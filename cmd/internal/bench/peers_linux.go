@@ -14,8 +14,12 @@ import (
 // sshdDir is a directory that sshd wants; packages make it when a host starts.
 const sshdDir = "/run/sshd"
 
-// startSSH starts ssh -w.
-func startSSH(ctx context.Context, b *bed) error {
+// startSSH returns what starts ssh -w, with compression "yes" or "no".
+func startSSH(compression string) func(context.Context, *bed) error {
+	return func(ctx context.Context, b *bed) error { return b.startSSH(ctx, compression) }
+}
+
+func (b *bed) startSSH(ctx context.Context, compression string) error {
 	sshd, err := lookUp("sshd") // it insists on its full path
 	if err != nil {
 		return err
@@ -37,7 +41,7 @@ func startSSH(ctx context.Context, b *bed) error {
 	if err := os.MkdirAll(sshdDir, 0o755); err != nil {
 		return err
 	}
-	if err := b.startBoth(ctx, exec.Command(sshd, "-D", "-e", "-f", config), exec.Command(ssh, sshArgs(b.Dir())...)); err != nil {
+	if err := b.startBoth(ctx, exec.Command(sshd, "-D", "-e", "-f", config), exec.Command(ssh, sshArgs(b.Dir(), compression)...)); err != nil {
 		return err
 	}
 	return b.address(ctx, 1500)
@@ -59,12 +63,12 @@ PidFile none
 
 // sshArgs runs a command on the other end, as without one ssh and sshd leave
 // Nagle's algorithm on, which delays every lone packet.
-func sshArgs(dir string) []string {
+func sshArgs(dir, compression string) []string {
 	args := []string{"-F", "none", "-i", dir + "/user", "-p", fmt.Sprint(port), "-w", "0:0"}
 	for _, o := range []string{
 		"Tunnel=point-to-point", "ExitOnForwardFailure=yes", "BatchMode=yes", "IdentitiesOnly=yes", "LogLevel=ERROR",
 		"StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "GlobalKnownHostsFile=/dev/null",
-		"Ciphers=aes128-gcm@openssh.com", "Compression=no",
+		"Ciphers=aes128-gcm@openssh.com", "Compression=" + compression,
 	} {
 		args = append(args, "-o", o)
 	}

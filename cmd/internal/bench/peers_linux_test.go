@@ -60,9 +60,9 @@ func TestVpndConfig(t *testing.T) {
 	if out, err := exec.Command(vpnd, "-m", filepath.Join(dir, "vpnd.key")).CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
-	for _, end := range []string{"server", "client"} {
+	for end, where := range map[string]string{"server": "server 7000", "client": "client /dev/null\nspeed 33600"} {
 		path := filepath.Join(dir, end+".conf")
-		check(t, os.WriteFile(path, []byte(vpndConfig(end, dir, "aes-256-gcm", "off")), 0o600))
+		check(t, os.WriteFile(path, []byte(vpndConfig(end, dir, where, "aes-256-gcm", "off")), 0o600))
 		if out, err := exec.Command(vpnd, "--check", "-f", path).CombinedOutput(); err != nil {
 			t.Errorf("%s: %v\n%s", end, err, out)
 		}
@@ -97,15 +97,15 @@ func TestConfigs(t *testing.T) {
 		{"openvpn, Blowfish", openVPNConfig("BF-CBC", self, other),
 			[]string{"providers legacy default\n", "cipher BF-CBC\n", "<cert>\ncert\n</cert>", "<key>\nkey\n</key>", "<peer-fingerprint>\nits\n"}, []string{"mine"}},
 		{"openvpn, AES", openVPNConfig("AES-256-GCM", self, other), []string{"data-ciphers AES-256-GCM\n", "disable-dco\n"}, []string{"legacy", "BF"}},
-		{"vtun", vtunConfig("blowfish128ecb"), []string{"proto tcp;", "encrypt blowfish128ecb;", "compress no;", "port 7000;"}, nil},
+		{"vtun", vtunConfig("blowfish128ecb", "zlib:9"), []string{"proto tcp;", "encrypt blowfish128ecb;", "compress zlib:9;", "port 7000;"}, nil},
 		{"tinc", tincConfig("a") + tincHost(innerA, outerA), []string{"Name = a\n", "TCPOnly = yes\n", "Subnet = 10.8.0.1/32\n", "Address = 192.0.2.1 7000\n"}, nil},
 		{"sshd", sshdConfig("/dir"), []string{"HostKey /dir/host\n", "AuthorizedKeysFile /dir/user.pub\n", "PermitTunnel point-to-point\n"}, nil},
-		{"ssh", strings.Join(sshArgs("/dir"), " "), []string{"-i /dir/user ", "-w 0:0 ", " root@192.0.2.2"}, nil},
+		{"ssh", strings.Join(sshArgs("/dir", "yes"), " "), []string{"-i /dir/user ", "Compression=yes ", "-w 0:0 ", " root@192.0.2.129"}, nil},
 		{"fastd, caller", fastdConfig(fastdKey{"secret", "no"}, fastdKey{"no", "public"}, outerB),
-			[]string{`secret "secret";`, `key "public"; remote 192.0.2.2:7000;`}, []string{`"no"`}},
+			[]string{`secret "secret";`, `key "public"; remote 192.0.2.129:7000;`}, []string{`"no"`}},
 		{"fastd, called", fastdConfig(fastdKey{}, fastdKey{}, netip.Addr{}), []string{"mode tun;"}, []string{"remote"}},
 		{"wireguard", wireGuardConfig(key, peer, innerB, outerB),
-			[]string{"private_key=" + fmt.Sprintf("%x", key.Bytes()), "public_key=" + public, "endpoint=192.0.2.2:7000\n", "allowed_ip=10.8.0.2/32\n"}, nil},
+			[]string{"private_key=" + fmt.Sprintf("%x", key.Bytes()), "public_key=" + public, "endpoint=192.0.2.129:7000\n", "allowed_ip=10.8.0.2/32\n"}, nil},
 	} {
 		for _, want := range test.want {
 			if !strings.Contains(test.text, want) {

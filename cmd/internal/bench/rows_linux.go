@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"path"
 	"strings"
 )
 
@@ -24,6 +22,8 @@ type row struct {
 	// start starts both ends. The bed waits for the tunnel to work, and ends it.
 	start func(ctx context.Context, b *bed) error
 }
+
+func (r row) called() string { return r.name }
 
 // Names that the goals refer to.
 const (
@@ -54,10 +54,10 @@ func rows(text bool) []row {
 		vpndRow("aes-256-gcm", "off"),
 		{name: nameOpenVPNBF, kind: tcpPeer, start: startOpenVPN("BF-CBC")},
 		{name: nameOpenVPNGCM, kind: tcpPeer, start: startOpenVPN("AES-256-GCM")},
-		{name: "vtun-plain", kind: tcpPeer, start: startVtun("no")},
-		{name: nameVtunBF, kind: tcpPeer, start: startVtun("blowfish128ecb")},
+		{name: "vtun-plain", kind: tcpPeer, start: startVtun("no", "no")},
+		{name: nameVtunBF, kind: tcpPeer, start: startVtun("blowfish128ecb", "no")},
 		{name: "tinc-blowfish", kind: tcpPeer, start: startTinc},
-		{name: "ssh-aes128-gcm", kind: tcpPeer, start: startSSH},
+		{name: "ssh-aes128-gcm", kind: tcpPeer, start: startSSH("no")},
 		{name: nameWireGuard, kind: udpPeer, start: startWireGuard},
 		{name: "fastd-salsa2012+umac", kind: udpPeer, start: startFastd},
 	}
@@ -94,41 +94,4 @@ func vpndRow(cipher, compress string) row {
 		name += suffixOff
 	}
 	return row{name: name, kind: own, start: startVpnd(cipher, compress)}
-}
-
-// choose returns the rows that one of the patterns matches, all for none.
-func choose(all []row, patterns string) ([]row, error) {
-	if patterns == "" {
-		return all, nil
-	}
-	wanted := make([]bool, len(all))
-	for p := range strings.SplitSeq(patterns, ",") {
-		found := false
-		for i, r := range all {
-			match, err := path.Match(p, r.name)
-			if err != nil {
-				return nil, fmt.Errorf("-only %s: %w", p, err)
-			}
-			found = found || match
-			wanted[i] = wanted[i] || match
-		}
-		if !found {
-			return nil, fmt.Errorf("-only %s: there is no such row; there are %s", p, names(all))
-		}
-	}
-	var chosen []row
-	for i, r := range all {
-		if wanted[i] {
-			chosen = append(chosen, r)
-		}
-	}
-	return chosen, nil
-}
-
-func names(all []row) string {
-	var list []string
-	for _, r := range all {
-		list = append(list, r.name)
-	}
-	return strings.Join(list, ", ")
 }

@@ -60,7 +60,7 @@ func (s *study) rounds(ctx context.Context) error {
 func (s *study) measure(ctx context.Context, r row) (out sample, err error) {
 	limited, cancel := context.WithTimeout(ctx, setUpTime+measureTime(s.o.time))
 	defer cancel()
-	b, alive, err := newBed(limited, s.o)
+	b, alive, err := newBed(limited, s.o, directly)
 	if err != nil {
 		return out, err
 	}

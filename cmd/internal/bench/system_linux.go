@@ -87,10 +87,14 @@ func describe(o options) string {
 	if o.procs > 0 {
 		procs = strconv.Itoa(o.procs)
 	}
-	return fmt.Sprintf("%s; %s; %d CPUs %s; load average at the start %s; %s\n"+
-		"%d rounds, %v a stream; TCP %s; %s unless the name says text; GOMAXPROCS of the daemons: %s",
-		time.Now().Format("2006-01-02 15:04"), kernel(), runtime.NumCPU(), cpuModel(), loadAverage(), runtime.Version(),
+	return machine() + fmt.Sprintf("%d rounds, %v a stream; TCP %s; %s unless the name says text; GOMAXPROCS of the daemons: %s",
 		o.runs, o.time, o.cc, carries, procs)
+}
+
+// machine is a line about where and when.
+func machine() string {
+	return fmt.Sprintf("%s; %s; %d CPUs %s; load average at the start %s; %s\n",
+		time.Now().Format("2006-01-02 15:04"), kernel(), runtime.NumCPU(), cpuModel(), loadAverage(), runtime.Version())
 }
 
 func kernel() string {
