@@ -41,7 +41,27 @@ func OpenTUN(name string) (*TUN, string, error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("open TUN device %s: %w", name, err)
 	}
+	// The library also asks for datagrams that are still together. Not every kernel
+	// takes these, that of the peer for example.
+	if err := setOffload(dev.File()); err != nil {
+		dev.Close()
+		return nil, "", fmt.Errorf("open TUN device %s: %w", name, err)
+	}
 	return &TUN{dev}, real, nil
+}
+
+// setOffload tells the kernel what it may leave to the reader: checksums, and to cut
+// TCP segments.
+func setOffload(device *os.File) error {
+	raw, err := device.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var refused error
+	err = raw.Control(func(fd uintptr) {
+		refused = unix.IoctlSetInt(int(fd), unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6)
+	})
+	return errors.Join(err, refused)
 }
 
 // Read reads one packet of the host behind its virtio_net_hdr. A descriptor whose

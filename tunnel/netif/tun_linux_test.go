@@ -3,6 +3,7 @@ package netif
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -55,6 +56,34 @@ func TestOpenTUNWorks(t *testing.T) {
 	}
 	if err := dev.WriteWhole(make([]byte, 100)); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("write to a closed device: %v", err)
+	}
+}
+
+// TestOpenTUNSegments sees what the host hands over uncut: segments of TCP, and no
+// datagrams, which not every kernel of a peer would take.
+func TestOpenTUNSegments(t *testing.T) {
+	n := newNamespace(t)
+	dev := n.openTUN("vpn0")
+	n.edit("link vpn0 1500 up\naddr vpn0 10.0.0.1/24\n")
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	check(t, err)
+	defer unix.Close(fd)
+	check(t, unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 1000))
+	check(t, unix.Sendto(fd, make([]byte, 4500), 0, &unix.SockaddrInet4{Port: 9, Addr: [4]byte{10, 0, 0, 2}}))
+	const header, ip, udp, protocolUDP = 10, 20, 8, 17
+	var sizes []int
+	for b := make([]byte, 70000); len(sizes) < 5; {
+		k, err := dev.Read(b)
+		check(t, err)
+		if p := b[header:k]; p[0]>>4 == 4 && p[9] == protocolUDP { // the host says other things as well
+			if kind := b[1]; kind != unix.VIRTIO_NET_HDR_GSO_NONE {
+				t.Fatalf("datagrams of kind %d, %d bytes in all", kind, len(p))
+			}
+			sizes = append(sizes, len(p)-ip-udp)
+		}
+	}
+	if want := []int{1000, 1000, 1000, 1000, 500}; !slices.Equal(sizes, want) {
+		t.Errorf("datagrams of %v bytes, want %v", sizes, want)
 	}
 }
 
