@@ -46,9 +46,22 @@ func (w *worth) due(n int) bool {
 func (w *worth) compressed(n, became int, took time.Duration) {
 	w.spent += took
 	if n >= small {
-		average(&w.cost, float64(took)/float64(n))
+		w.costs(float64(took) / float64(n))
 		average(&w.left, min(1, float64(became)/float64(n)))
 	}
+}
+
+// costs notes what a byte took. Blocks are seldom tried while it does not pay, so one
+// that another process interrupted must not count for long.
+func (w *worth) costs(now float64) {
+	if now < w.cost {
+		w.cost += (now - w.cost) / 2
+		return
+	}
+	if w.cost != 0 {
+		now = min(now, 2*w.cost)
+	}
+	average(&w.cost, now)
 }
 
 // carried notes how long it took to compress and to get away what became n bytes.

@@ -70,6 +70,27 @@ func TestWorthFollows(t *testing.T) {
 	}
 }
 
+// TestWorthInterrupted has another process take the CPU in the middle of a block.
+func TestWorthInterrupted(t *testing.T) {
+	e := testEncoder(t, 10)
+	carry(e, 100, 30)
+	quiet := e.worth.now
+	for range 3 {
+		e.worth.now = func() time.Duration { return 1000 * quiet() }
+		carry(e, 1, 30)
+		if e.worth.now = quiet; carry(e, 100, 30) != 100 {
+			t.Errorf("one slow block, and the others are not compressed: %+v", *e.worth)
+		}
+	}
+	e = testEncoder(t, 10000) // the first one of all
+	carry(e, 1, 30)
+	e.worth.now = testEncoder(t, 10).worth.now
+	carry(e, 12*seldom, 30)
+	if carry(e, 100, 30) != 100 {
+		t.Errorf("the first block was slow, and none is compressed: %+v", *e.worth)
+	}
+}
+
 // TestWorthSmall sees that small blocks are compressed on any line, and say nothing
 // about the compressor.
 func TestWorthSmall(t *testing.T) {

@@ -100,14 +100,14 @@ func TestChatTest(t *testing.T) {
 	must(t, os.WriteFile(w.server.file("chat"), []byte("TIMEOUT 60\n'' AT\nOK \\c\nRING ATA\nCONNECT \\c\n"), 0o644))
 	w.server.modem(x, "4")
 	w.server.start() // answers
-	const script = "ABORT BUSY\nREPORT CONNECT\nTIMEOUT 2\n'' \\qATE1\nOK ATDTnumber\nSAY \"called \\033\"\n"
+	const script = "ABORT BUSY\nREPORT CONNECT\nTIMEOUT 8\n'' \\qATE1\nOK ATDTnumber\nSAY \"called \\033\"\n"
 	for _, tt := range []struct {
 		name, script, number string
 		code                 int
 		stdout, stderr       string
 	}{
 		{"busy", script + "CONNECT \\c\n", "1", exitTemporary, `receive +BUSY\n$`, `^vpnd: .*/tty: .*/chat:7: "BUSY": ABORT\n$`},
-		{"silent", script + "CONNECT \\c\n", "2", exitTemporary, `say +called \\u001b\n`, `^vpnd: .*/tty: .*/chat:7: "CONNECT": not received in time: 2s\n$`},
+		{"silent", script + "CONNECT \\c\n", "2", exitTemporary, `say +called \\u001b\n`, `^vpnd: .*/tty: .*/chat:7: "CONNECT": not received in time: 8s\n$`},
 		{"forged", script + "CONNECT \\c\n", "3", exitTemporary, `receive +NO\\u001b\[2JDIALTONE\n`, `"CONNECT": not received in time`},
 		{"connected", script + "CONNECT \\c\n", "4", exitOK,
 			`^ +\d+\.\d send +\?{6}\n(.*\n)* +\d+\.\d receive +OK\n +\d+\.\d send +ATDT4\n(.*\n)* +\d+\.\d receive +CONNECT\n +\d+\.\d report +CONNECT 0\n(.*\n)*the script came to its end; hanging up\n$`, `^$`},
