@@ -37,10 +37,7 @@ func (s *site) newKey() {
 // carriesNothing checks that the daemon has no link and has let no packet pass.
 func (s *site) carriesNothing() {
 	s.t.Helper()
-	r, ok := s.status()
-	if !ok {
-		s.t.Fatalf("%s does not tell its state", s.name)
-	}
+	r := s.until("telling its state", func(report) bool { return true })
 	if isUp(r) || r.Link != nil || r.Links != 0 {
 		s.t.Errorf("%s has had a link: %+v", s.name, r)
 	}
