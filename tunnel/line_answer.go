@@ -13,7 +13,7 @@ import (
 type answering struct {
 	door    *crypto.Door
 	hails   int           // sent since there is no session
-	hailed  time.Duration // clock when the last one was; 0: never
+	hailed  time.Duration // clock when the last one was
 	callers []*lineGuest  // who have not proved their keys yet, oldest first
 }
 
@@ -40,7 +40,7 @@ const (
 func (d *lineDriver) hail() {
 	a, now := &d.answering, d.config.Now()
 	every := max(hailEvery, 2*d.flightTime()) // or the next one is on its way when the first is answered
-	if a.hailed != 0 && now-a.hailed < every {
+	if now-a.hailed < every {
 		d.timer.Reset(every - (now - a.hailed))
 		return
 	}

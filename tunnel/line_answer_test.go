@@ -153,6 +153,9 @@ func TestLineWithoutRandom(t *testing.T) {
 			random.ready.Store(true)
 			await(t, l.server.up, "link of the server")
 			await(t, l.client.up, "link of the client")
+			if text := l.client.log.String(); strings.Contains(text, "cause=<nil>") {
+				t.Errorf("it complains of a link that is up:\n%s", text)
+			}
 		})
 	}
 }

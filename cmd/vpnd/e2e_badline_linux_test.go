@@ -72,7 +72,7 @@ func plus(lines string) func(string) string {
 func TestSerialInUse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.cable(serialtest.Wire{})
+	_, line := w.cable(serialtest.Wire{})
 	w.configureLine()
 	c := w.client
 	second := c.sibling("second")
@@ -81,6 +81,10 @@ func TestSerialInUse(t *testing.T) {
 	must(t, os.WriteFile(c.file("chat"), []byte("'' AT"), 0o644))
 	c.start()
 	c.says("interface is up")
+	c.until("holding the line", func(report) bool { // it was only tried before
+		_, err := os.Stat(line.lock())
+		return err == nil
+	})
 	for _, how := range [][]string{{"-n"}, {}, {"-t"}} {
 		e := second.run(append(how, "-f", second.config())...)
 		checkEnded(t, fmt.Sprint(how), e, exitUnavailable, fmt.Sprintf(`(?m)^vpnd: .*second\.conf:\d+: open .*/tty: in use by process %d \(vpnd\), says /run/lock/LCK\.\.pts_\d+$`, c.PID()))
