@@ -32,6 +32,7 @@ func TestImports(t *testing.T) {
 		"tunnel/hook":         "",
 		"tunnel/link":         "serial serial/chat",
 		"tunnel/netif":        "",
+		"tunnel/number":       "",
 		"tunnel/queue":        "",
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "vpnd/...").Output()

@@ -51,19 +51,22 @@ func exitf(code int, format string, args ...any) error {
 
 // options is the command line.
 type options struct {
-	file       string
-	foreground bool
-	makeKey    bool
-	check      bool
-	status     bool
-	json       bool
-	chat       bool
-	lookup     bool
-	version    bool
-	help       bool
-	later      struct{ strong, checkKey bool }
-	args       []string
-	flags      *pflag.FlagSet
+	file         string
+	foreground   bool
+	makeKey      bool
+	makeStrong   bool
+	checkKey     bool
+	passphrase   bool
+	passphraseFD *int
+	check        bool
+	status       bool
+	json         bool
+	chat         bool
+	lookup       bool
+	version      bool
+	help         bool
+	args         []string
+	flags        *pflag.FlagSet
 }
 
 func parseOptions(args []string) (*options, error) {
@@ -79,8 +82,10 @@ func parseOptions(args []string) (*options, error) {
 	f.BoolVar(&o.json, "json", false, "with --status: as JSON")
 	f.BoolVarP(&o.chat, "test-chat", "t", false, "run the modem chat alone and show it")
 	f.BoolVarP(&o.lookup, "lookup", "l", false, "accepted, without effect: names are always looked up")
-	f.BoolVarP(&o.later.strong, "make-strong-keys", "x", false, "make a strong pair of keys (not in this build)")
-	f.BoolVarP(&o.later.checkKey, "check-key", "c", false, "check a key file (not in this build)")
+	f.BoolVarP(&o.makeStrong, "make-strong-keys", "x", false, "make a strong pair of keys in the directory that is named")
+	f.BoolVarP(&o.checkKey, "check-key", "c", false, "check the key file that is named, change its pass phrase")
+	f.BoolVar(&o.passphrase, "passphrase", false, "with -x: seal the keys under a pass phrase")
+	f.Func("passphrase-fd", "read pass phrases from this descriptor, not from the terminal", o.setPassphraseFD)
 	f.BoolVar(&o.version, "version", false, "print the version")
 	f.BoolVarP(&o.help, "help", "h", false, "print this help")
 	if err := f.Parse(args); err != nil {
@@ -93,6 +98,8 @@ func parseOptions(args []string) (*options, error) {
 func (o *options) usage() string {
 	return "usage: vpnd [-n] [-f FILE]            join the networks\n" +
 		"       vpnd -m [FILE]                make a shared key\n" +
+		"       vpnd -x [--passphrase] DIR    make a strong pair of keys\n" +
+		"       vpnd -c FILE                  check a key file, change its pass phrase\n" +
 		"       vpnd --check [-f FILE]        check the configuration\n" +
 		"       vpnd -t [-f FILE]             test the modem chat\n" +
 		"       vpnd --status [--json] [-f FILE]\n"
@@ -100,22 +107,20 @@ func (o *options) usage() string {
 
 func (o *options) validate() error {
 	commands := 0
-	for _, set := range []bool{o.makeKey, o.check, o.status, o.chat} {
+	for _, set := range []bool{o.makeKey, o.makeStrong, o.checkKey, o.check, o.status, o.chat} {
 		if set {
 			commands++
 		}
 	}
 	switch {
-	case o.later.strong || o.later.checkKey:
-		return exitf(exitUsage, "-x and -c are not in this build")
 	case commands > 1:
-		return exitf(exitUsage, "-m, -t, --check and --status exclude each other")
+		return exitf(exitUsage, "-m, -x, -c, -t, --check and --status exclude each other")
 	case o.json && !o.status:
 		return exitf(exitUsage, "--json goes with --status")
-	case len(o.args) > 1 || len(o.args) == 1 && !o.makeKey:
+	case len(o.args) > 1 || len(o.args) == 1 && !o.makeKey && !o.makeStrong && !o.checkKey:
 		return exitf(exitUsage, "unexpected argument %q\n%s", o.args[len(o.args)-1], o.usage())
 	}
-	return nil
+	return o.validateStrong()
 }
 
 // configFile returns the configuration that the command line names, or the
@@ -190,6 +195,10 @@ func (o *options) run(sys system) error {
 		return err
 	case o.makeKey:
 		return o.runMakeKey(sys)
+	case o.makeStrong:
+		return o.runMakeStrong(sys)
+	case o.checkKey:
+		return o.runCheckKey(sys)
 	case o.status:
 		return o.runStatus(sys)
 	case o.check:

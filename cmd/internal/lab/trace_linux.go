@@ -53,9 +53,7 @@ func (n *Namespace) Trace(cmd *exec.Cmd, options Tracing) (*Trace, error) {
 	t.Watch(options.Watch)
 	cmd.SysProcAttr.Ptrace = true
 	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+	go onChildless(func() {
 		err := n.Do(cmd.Start)
 		if err == nil {
 			t.begin(n, cmd)
@@ -65,11 +63,29 @@ func (n *Namespace) Trace(cmd *exec.Cmd, options Tracing) (*Trace, error) {
 			t.follow(cmd)
 			close(t.ended)
 		}
-	}()
+	})
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("trace in %s: %w", n.name, err)
 	}
 	return t, nil
+}
+
+// onChildless calls f on a thread that has no children, so that what f waits for are
+// its own. A thread that has started a process stays its parent.
+func onChildless(f func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WNOTHREAD|unix.WALL, nil)
+	if err == unix.ECHILD {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	go func() { // on another thread, as this one is taken until then
+		defer close(done)
+		onChildless(f)
+	}()
+	<-done
 }
 
 // Watch replaces the watcher. The one before may still be at work for a moment.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -161,5 +162,25 @@ func TestCallArguments(t *testing.T) {
 	}
 	if n, err := os.ReadFile(dir + "/file"); err != nil || string(n) != "text\n" {
 		t.Errorf("file holds %q: %v", n, err)
+	}
+}
+
+// TestTraceOnChildlessThread starts a program on the thread that is to trace: it
+// must not be waited for there.
+func TestTraceOnChildlessThread(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.Command("true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	onChildless(func() {
+		var ws unix.WaitStatus
+		if pid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD, nil); err != unix.ECHILD {
+			t.Errorf("it has waited for process %d, %v", pid, err)
+		}
+	})
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
 	}
 }
