@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 # The race detector needs cgo.
 RACE = CGO_ENABLED=1 $(GO) test -race
 
-.PHONY: all build test check cc demo demo-serial bench bench-slow bench-peers fuzz mutate siege soak install clean
+.PHONY: all build test check cc demo demo-serial bench bench-slow bench-age bench-peers fuzz mutate siege soak install clean
 
 all: build
 
@@ -48,6 +48,10 @@ bench: build
 # leaves the picture as it is.
 bench-slow: build
 	$(GO) run ./cmd/internal/bench slow $(or $(ARGS),-svg docs/ping.svg)
+
+# What a byte costs while a link grows older, for 10 minutes.
+bench-age: build
+	$(GO) run ./cmd/internal/bench age $(ARGS)
 
 # The other tunnels. Their packages may start services on this host.
 bench-peers:

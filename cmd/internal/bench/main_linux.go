@@ -61,7 +61,7 @@ func parseOptions(args []string, stderr io.Writer) (o options, err error) {
 	return o, o.check(f)
 }
 
-// flags returns those that both tables have.
+// flags returns those that all tables have.
 func (o *options) flags(name string, runs int, stderr io.Writer) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.SetOutput(stderr)
@@ -84,11 +84,16 @@ func (o *options) check(f *flag.FlagSet) (err error) {
 	return err
 }
 
-// run measures and prints one of the two tables. What is measured when ctx ends is
+// run measures and prints one of the tables. What is measured when ctx ends is
 // printed, too.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) > 0 && args[0] == "slow" {
-		return runSlow(ctx, args[1:], stdout, stderr)
+	if len(args) > 0 {
+		switch args[0] {
+		case "slow":
+			return runSlow(ctx, args[1:], stdout, stderr)
+		case "age":
+			return runAge(ctx, args[1:], stdout, stderr)
+		}
 	}
 	return runFast(ctx, args, stdout, stderr)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 )
 
 // startNothing leaves the wire as it is.
@@ -13,8 +14,9 @@ func startNothing(_ context.Context, b *bed) error {
 	return nil
 }
 
-// startVpnd returns what starts two vpnds, over the cable if there is one.
-func startVpnd(cipher, compress string) func(context.Context, *bed) error {
+// startVpnd returns what starts two vpnds, over the cable if there is one. more is
+// added to both configurations.
+func startVpnd(cipher, compress string, more ...string) func(context.Context, *bed) error {
 	return func(ctx context.Context, b *bed) error {
 		key := b.file("vpnd.key")
 		if out, err := exec.Command(b.o.vpnd, "-m", key).CombinedOutput(); err != nil {
@@ -22,7 +24,7 @@ func startVpnd(cipher, compress string) func(context.Context, *bed) error {
 		}
 		var commands [2]*exec.Cmd
 		for i, end := range []string{"server", "client"} {
-			path, err := b.write(end+".conf", vpndConfig(end, b.Dir(), b.vpndLine(end), cipher, compress))
+			path, err := b.write(end+".conf", vpndConfig(end, b.Dir(), b.vpndLine(end), cipher, compress)+strings.Join(more, "\n"))
 			if err != nil {
 				return err
 			}
