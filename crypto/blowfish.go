@@ -65,7 +65,7 @@ func (b *blowfishFrames) tag(number uint32, header, text []byte) []byte {
 // crypt is counter mode: the same for both directions.
 func (b *blowfishFrames) crypt(number uint32, text []byte) {
 	if b.lanes != nil {
-		b.lanes.crypt(number, text)
+		b.lanes.crypt(number, 0, text)
 		return
 	}
 	binary.BigEndian.PutUint32(b.in[:4], number)

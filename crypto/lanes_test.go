@@ -2,14 +2,24 @@ package crypto
 
 import (
 	"bytes"
+	"fmt"
 	"reflect"
 	"testing"
 
 	"golang.org/x/crypto/blowfish"
 )
 
+// ways are those to encrypt that this processor has.
+func ways() (list []bool) {
+	list = append(list, false)
+	if hasWide() {
+		list = append(list, true)
+	}
+	return list
+}
+
 // TestLanes compares the lanes with the library, block by block, for every
-// length up to a few rounds of all lanes.
+// length up to a few rounds of all lanes, in each way.
 func TestLanes(t *testing.T) {
 	for _, size := range []int{16, 24, 56} {
 		block, err := blowfish.NewCipher(bytes.Repeat([]byte{byte(size)}, size))
@@ -21,12 +31,14 @@ func TestLanes(t *testing.T) {
 			t.Fatal("the library's cipher does not look as expected")
 		}
 		alone := blowfishFrames{block: block}
-		for n := range 200 {
-			ours, theirs := make([]byte, n), make([]byte, n)
-			k.crypt(0xfffffff0+uint32(n), ours)
-			alone.crypt(0xfffffff0+uint32(n), theirs)
-			if !bytes.Equal(ours, theirs) {
-				t.Fatalf("%d bytes: %x, library %x", n, ours, theirs)
+		for _, k.wide = range ways() {
+			for n := range 4 * wideSize {
+				ours, theirs := bytes.Repeat([]byte{7}, n+1), bytes.Repeat([]byte{7}, n+1)
+				k.crypt(0xfffffff0+uint32(n), 0, ours[:n]) // and not the byte behind
+				alone.crypt(0xfffffff0+uint32(n), theirs[:n])
+				if !bytes.Equal(ours, theirs) {
+					t.Fatalf("wide %v, %d bytes: %x, library %x", k.wide, n, ours, theirs)
+				}
 			}
 		}
 	}
@@ -50,8 +62,10 @@ func TestLanesDisagree(t *testing.T) {
 		for i := range part(k) {
 			part(k)[i]++
 		}
-		if k.agrees(block) {
-			t.Error("a wrong key agrees with the library")
+		for _, k.wide = range ways() {
+			if k.agrees(block) {
+				t.Error("a wrong key agrees with the library")
+			}
 		}
 	}
 }
@@ -94,9 +108,15 @@ func BenchmarkLanes(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	k, text := newLanes(block), make([]byte, 16384)
-	b.SetBytes(int64(len(text)))
-	for b.Loop() {
-		k.crypt(1, text)
+	for _, wide := range ways() {
+		b.Run(fmt.Sprintf("wide=%v", wide), func(b *testing.B) {
+			b.SetBytes(16384)
+			b.RunParallel(func(p *testing.PB) { // on all threads of a core, as both ends of a link may be
+				k, text := newLanes(block), make([]byte, 16384)
+				for k.wide = wide; p.Next(); {
+					k.crypt(1, 0, text)
+				}
+			})
+		})
 	}
 }

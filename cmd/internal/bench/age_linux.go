@@ -15,8 +15,8 @@ import (
 // ageTTL is the age of a session key: 10 minutes see 20 of them.
 const ageTTL = 30 * time.Second
 
-// runAge measures one link again and again, and prints what a byte costs as it grows
-// older.
+// runAge measures one link again and again, and a new one beside it each time, and
+// prints what a byte costs as the first one grows older.
 func runAge(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var o options
 	f := o.flags("bench age", 11, stderr)
@@ -58,6 +58,7 @@ type aged struct {
 	age      time.Duration
 	rate     float64 // bits per second from A to B
 	daemons  float64 // CPU seconds per 10^9 bytes
+	fresh    float64 // the same of a new link, a moment later
 	memory   int64   // bytes, of the larger end
 	Ratchets uint64  `json:"ratchets"`
 	Rekeys   uint64  `json:"rekeys"`
@@ -65,30 +66,45 @@ type aged struct {
 
 // age measures a row as often as there are rounds.
 func (s *study) age(ctx context.Context, r row, every time.Duration) (ages []aged, err error) {
+	err = s.with(ctx, r, func(ctx context.Context, m meter) error {
+		began := time.Now()
+		for n := range s.o.runs {
+			select {
+			case <-time.After(time.Until(began.Add(time.Duration(n) * every))):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			now := aged{age: time.Since(began)}
+			if err := m.look(ctx, &now); err != nil {
+				return err
+			}
+			err := s.with(ctx, r, func(ctx context.Context, m meter) error {
+				_, cost, err := m.pour(ctx, lab.Bulk{})
+				now.fresh = cost.daemons
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			ages = append(ages, now)
+			fmt.Fprintf(s.progress, "%s at %.0f s: %s Gbit/s, %s CPU s/GB, new %s\n",
+				r.name, now.age.Seconds(), figure(now.rate/1e9), figure(now.daemons), figure(now.fresh))
+		}
+		return nil
+	})
+	return ages, err
+}
+
+// with calls f with a row that runs in a lab of its own.
+func (s *study) with(ctx context.Context, r row, f func(context.Context, meter) error) error {
 	b, alive, err := newBed(ctx, s.o, directly)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	if err := r.start(alive, b); err != nil {
-		return nil, err
+	if err = r.start(alive, b); err == nil {
+		err = f(alive, meter{bed: b, payload: s.random, time: s.o.time})
 	}
-	m := meter{bed: b, payload: s.random, time: s.o.time}
-	began := time.Now()
-	for n := range s.o.runs {
-		select {
-		case <-time.After(time.Until(began.Add(time.Duration(n) * every))):
-		case <-alive.Done():
-			return ages, context.Cause(alive)
-		}
-		now := aged{age: time.Since(began)}
-		if err := m.look(alive, &now); err != nil {
-			return ages, err
-		}
-		ages = append(ages, now)
-		fmt.Fprintf(s.progress, "%s at %.0f s: %s Gbit/s, %s CPU s/GB\n", r.name, now.age.Seconds(), figure(now.rate/1e9), figure(now.daemons))
-	}
-	return ages, nil
+	return errors.Join(err, b.close())
 }
 
 func (m meter) look(ctx context.Context, a *aged) error {
@@ -112,10 +128,10 @@ func (m meter) look(ctx context.Context, a *aged) error {
 }
 
 func ageTable(ages []aged) string {
-	cells := [][]string{{"age s", "A to B Gbit/s", "CPU s/GB daemons", "RSS MB", "ratchets", "rekeys"}, make([]string, 6)}
+	cells := [][]string{{"age s", "A to B Gbit/s", "CPU s/GB daemons", "new link", "RSS MB", "ratchets", "rekeys"}, make([]string, 7)}
 	for _, a := range ages {
 		cells = append(cells, []string{
-			fmt.Sprintf("%.0f", a.age.Seconds()), figure(a.rate / 1e9), figure(a.daemons), figure(float64(a.memory) / 1e6),
+			fmt.Sprintf("%.0f", a.age.Seconds()), figure(a.rate / 1e9), figure(a.daemons), figure(a.fresh), figure(float64(a.memory) / 1e6),
 			fmt.Sprint(a.Ratchets), fmt.Sprint(a.Rekeys),
 		})
 	}
