@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 )
 
@@ -20,7 +21,7 @@ func (p *parser) check() {
 	if p.given("mode", errors.New(`missing; say "mode client" or "mode server"`)) {
 		p.settleLine()
 		p.checkServer()
-		p.checkOldKey()
+		p.settleKeys()
 	}
 	p.checkInner()
 	p.checkNoIPv6()
@@ -68,10 +69,31 @@ func (p *parser) checkServer() {
 	}
 }
 
-func (p *parser) checkOldKey() {
+// The files that vpnd -x makes.
+const (
+	serverKey = "vpnd.lcl.key"
+	clientKey = "vpnd.rmt.key"
+)
+
+// settleKeys finds the key file of this end, and sees that the other keywords fit it.
+func (p *parser) settleKeys() {
 	c := p.conf
-	if c.Mode == Client && c.OldKeyFile != "" && p.sound("oldkeyfile") {
+	if !p.sound("auth", "oldkeyfile", "passphrase") {
+		return
+	}
+	strong := c.Auth == Strong
+	switch old := c.OldKeyFile != ""; {
+	case old && strong:
+		p.report(c.line("oldkeyfile"), "oldkeyfile", errors.New(`only for "auth psk"; remove the line`))
+	case old && c.Mode == Client:
 		p.report(c.line("oldkeyfile"), "oldkeyfile", errors.New("only a server accepts an old key; remove the line"))
+	}
+	if c.Passphrase != "" && !strong {
+		p.report(c.line("passphrase"), "passphrase", errors.New(`only for "auth strong": a shared key is not sealed; remove the line`))
+	}
+	if strong && c.line("keyfile") == 0 {
+		name := map[Mode]string{Server: serverKey, Client: clientKey}[c.Mode]
+		c.KeyFile = filepath.Join(filepath.Dir(c.Path), name)
 	}
 }
 
@@ -159,7 +181,7 @@ func (c *Config) firstIPv6() string {
 func (p *parser) checkFiles() {
 	c := p.conf
 	files := []struct{ keyword, path string }{
-		{"keyfile", c.KeyFile}, {"oldkeyfile", c.OldKeyFile}, {"pidfile", c.PidFile}, {"control", c.Control}, {"modemchat", c.ModemChat},
+		{"keyfile", c.KeyFile}, {"oldkeyfile", c.OldKeyFile}, {"passphrase", c.Passphrase}, {"pidfile", c.PidFile}, {"control", c.Control}, {"modemchat", c.ModemChat},
 	}
 	taken := map[string]string{c.Path: "the configuration"}
 	for _, f := range files {

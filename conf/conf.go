@@ -53,6 +53,12 @@ const (
 	Server Mode = "server"
 )
 
+// The ways in which the two ends prove who they are.
+const (
+	PSK    = "psk"
+	Strong = "strong"
+)
+
 // An Endpoint is one end of the outer connection, or the device of a serial line.
 type Endpoint struct {
 	Host   string // an IPv4 or IPv6 literal without brackets, a DNS name, or "" for any address
@@ -105,6 +111,7 @@ type Config struct {
 	AutoRoute     bool
 
 	KeyFile, OldKeyFile string // OldKeyFile: "" without
+	Passphrase          string // file with that of a sealed key; "" without
 	KeySize             int    // bits
 	PidFile, RandomDev  string // "" without
 
@@ -117,9 +124,9 @@ type Config struct {
 	MTU                                 int
 	LinkUp, LinkDown, SlipUp, SlipDown  string // "" without
 	HookTimeout                         time.Duration
-	IPOpts                              int // 1 reliability | 2 throughput | 4 low delay | 8 priority
-	SendBuf                             int // at least MTU
-	Auth                                string
+	IPOpts                              int      // 1 reliability | 2 throughput | 4 low delay | 8 priority
+	SendBuf                             int      // at least MTU
+	Auth                                string   // PSK or Strong
 	Ciphers                             []string // in the order given
 	Compress, TunDev, StateDir, Control string   // TunDev: "" for the system's choice
 

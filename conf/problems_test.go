@@ -178,7 +178,7 @@ var problemTests = []problemTest{
 
 	{"auth", `wrong number of arguments; say "auth psk|strong"`},
 	{"auth none", `"none" is none of psk, strong`},
-	{"auth strong", `"strong" is not in this build; say "auth psk"`},
+	{"passphrase", `wrong number of arguments; say "passphrase PATH"`},
 	{"cipher", `wrong number of arguments; say "cipher CIPHER ..."`},
 	{"cipher blowfish none", `"none" is none of blowfish, aes-256-gcm, chacha20-poly1305`},
 	{"cipher aes-265-gcm", `"aes-265-gcm" is none of blowfish, aes-256-gcm, chacha20-poly1305; did you mean "aes-256-gcm"?`},
@@ -286,6 +286,9 @@ func TestClientProblems(t *testing.T) {
 		{"any server", base(Client, "server") + "server 0.0.0.0 379", `vpnd.conf:5: server: a client needs the address of the server, not any address`},
 		{"only a port", base(Client, "server") + "server 24741", `vpnd.conf:5: server: a client needs the address of the server, not any address`},
 		{"old key", base(Client, "") + "oldkeyfile old.key", `vpnd.conf:5: oldkeyfile: only a server accepts an old key; remove the line`},
+		{"old key beside strong ones", base(Server, "") + "auth strong\noldkeyfile old.key", `vpnd.conf:6: oldkeyfile: only for "auth psk"; remove the line`},
+		{"pass phrase of a shared key", base(Client, "") + "passphrase /media/phrase", `vpnd.conf:5: passphrase: only for "auth strong": a shared key is not sealed; remove the line`},
+		{"pass phrase in place of the key", base(Client, "") + "auth strong\npassphrase vpnd.rmt.key", `vpnd.conf:6: passphrase: "/etc/vpnd/vpnd.rmt.key" is the keyfile already; name another file`},
 		{"two old keys", base(Client, "") + "oldkeyfile a\noldkeyfile b", `vpnd.conf:6: oldkeyfile: stands on line 5 already; keep one of the two`},
 		{"what is missing comes last", base(Client, "remote") + "mtu x", `vpnd.conf:5: mtu: "x" is not a whole number of bytes from 68 to 65000
 vpnd.conf: remote: missing; say "remote ADDRESS", the inner address of the other end`},
@@ -335,7 +338,7 @@ func TestLineProblems(t *testing.T) {
 // TestNotInBuild compares what is not in this build with a list that a later
 // build makes shorter.
 func TestNotInBuild(t *testing.T) {
-	missing := strings.Fields(`pool peers clienttoclient passphrase proxy redirect dns user metrics logformat`)
+	missing := strings.Fields(`pool peers clienttoclient proxy redirect dns user metrics logformat`)
 	var got []string
 	for _, k := range Keywords() {
 		_, err := Parse("vpnd.conf", strings.NewReader(base(Server, "")+k.Name+"\n"))
@@ -349,7 +352,6 @@ func TestNotInBuild(t *testing.T) {
 	for _, text := range []string{
 		base(Server, "remote"),
 		base(Client, "local") + "local auto",
-		base(Client, "") + "auth strong",
 	} {
 		if errs := parseProblems(t, text); len(errs) != 1 || !errors.Is(errs, ErrNotInBuild) {
 			t.Errorf("got %v, want one problem that is ErrNotInBuild", errs)

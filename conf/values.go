@@ -165,13 +165,3 @@ func device(field *string) func(line) error {
 		return nil
 	})
 }
-
-func (c *Config) setAuth(l line) error {
-	if err := choice(&c.Auth, "psk", "strong")(l); err != nil {
-		return err
-	}
-	if c.Auth == "strong" {
-		return fmt.Errorf(`"strong" is %w; say "auth psk"`, ErrNotInBuild)
-	}
-	return nil
-}

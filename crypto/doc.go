@@ -2,8 +2,8 @@
 // bytes and back. It does no input or output of its own except reading and
 // making key files; tunnel carries its bytes over the wire.
 //
-// This comment and testdata/vectors.json are the description of the wire that a
-// second implementation needs. HKDF(secret, salt, info, length) is RFC 5869 with
+// This comment, testdata/vectors.json and testdata/strong.json are the description
+// of the wire that a second implementation needs. HKDF(secret, salt, info, length) is RFC 5869 with
 // SHA-256, HMAC(key, message) is RFC 2104 with SHA-256, BE16, BE32 and BE64 are
 // big-endian integers, | joins bytes.
 //
@@ -41,6 +41,50 @@
 // The payloads (120 and 80 bytes, padded with zeros) belong to package tunnel.
 // Whoever steals the key later can read the payload of a recorded F1, but
 // neither that of F2 nor any frame.
+//
+// # Strong keys
+//
+// Each end of a link has a key pair for X25519, knows the public key of the other,
+// and both share a secret of 32 bytes:
+//
+//	link id  = HKDF(client's public key, "", "vpnd 2 strong link", 8)
+//	psk      = HKDF(secret, "", "vpnd 2 strong psk", 32)
+//	door key = HKDF(server's public key, "", "vpnd 2 strong door", 32)
+//
+// Whoever has a server's public key, so each of its clients, can pass its door and
+// see in a recorded first flight which link it belongs to. Nothing else follows
+// from that key.
+//
+// # Handshake with strong keys
+//
+// Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s, in two flights of the same sizes as with a
+// shared key:
+//
+//	F1  client to server  e 32 | hint 8 | rest of Noise message 1: s 32+16, payload 72+16 | door 16
+//	F2  server to client  e 32 | rest of Noise message 2: 80+16
+//
+//	hint     = link id XOR HMAC(door key, "hint" | e) cut to 8
+//	door     = HMAC(door key, the first 176 bytes of F1) cut to 16
+//	prologue = "vpnd 2" | "strong" | link id | hint
+//	payload  = BE64(number) | BE64(before) | hello 56, padded with zeros
+//
+// The number is the client's transaction number. The server takes it only if it is
+// greater than all others that it took on this link, and says nothing otherwise, so a
+// recorded flight draws no answer. before is the greatest number that the client may
+// have used until then, 0 if it does not remember: a server that has taken a greater
+// one knows that somebody else has the key, too. Packages tunnel and tunnel/number
+// see to both.
+//
+// A stranger costs the server one HMAC. Somebody who has the server's public key and
+// knows a link's id costs it one X25519; the second one only the link's own client.
+// Whoever steals the server's private key later can read in a recorded F1 whose it is
+// and its payload, but neither F2 nor any frame.
+//
+// # Hail
+//
+// On a serial line a server without a session says
+//
+//	nonce 16 | HMAC(door key, "hail" | nonce) cut to 16
 //
 // # Key schedule
 //

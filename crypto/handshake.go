@@ -32,7 +32,7 @@ const (
 var ErrAuth = errors.New("not authentic")
 
 // ErrReplay says that a first flight was seen before.
-var ErrReplay = errors.New("first flight was seen before")
+var ErrReplay = errors.New("recorded first flight, played again")
 
 var noiseSuite = noise.NewCipherSuite(noise.DH25519, noise.CipherChaChaPoly, noise.HashBLAKE2s)
 

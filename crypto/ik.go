@@ -12,28 +12,6 @@ import (
 	"golang.org/x/crypto/curve25519"
 )
 
-// The handshake with strong keys is Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s, in two
-// flights of the same sizes as with a shared key:
-//
-//	F1  client to server  e 32 | hint 8 | rest of Noise message 1: s 32+16, payload 72+16 | door 16
-//	F2  server to client  e 32 | rest of Noise message 2: 80+16
-//
-//	hint     = link id XOR HMAC(door key, "hint" | e) cut to 8
-//	door     = HMAC(door key, the first 176 bytes of F1) cut to 16
-//	prologue = "vpnd 2" | "strong" | link id | hint
-//	payload  = BE64(number) | BE64(before) | hello 56, padded with zeros
-//
-// The number is the client's transaction number. The server takes it only if it is
-// greater than all others that it took on this link, and says nothing otherwise, so a
-// recorded flight draws no answer. before is the greatest number that the client may
-// have used until then, 0 if it does not remember: a server that has taken a greater
-// one knows that somebody else has the key, too. Both belong to the session that
-// calls, not to this package.
-//
-// A stranger costs the server one HMAC. Somebody who has the server's public key and
-// knows a link's id costs it one X25519; the second one only the link's own client.
-// Whoever steals the server's private key later can read in a recorded F1 whose it is
-// and its payload, but neither F2 nor any frame.
 const (
 	// StrongHelloSize is the length of the hello in a first flight with strong keys.
 	StrongHelloSize = strongPayloadSize - 2*numberSize

@@ -44,7 +44,7 @@ type strongVectors struct {
 func strongInputs() strongVectors {
 	return strongVectors{
 		About: []string{
-			"Test vectors for the handshake with strong keys; ik.go and strong.go describe it. Bytes are in hexadecimal.",
+			"Test vectors for the handshake with strong keys, which the package comment describes. Bytes are in hexadecimal.",
 			"The hello and the answer are padded with zeros inside the flights.",
 			"What follows from a generation is in vectors.json.",
 		},

@@ -22,6 +22,7 @@ const (
 	maxSecret    = 1024         // bytes; more is no key but a mistake
 	newSecret    = 32           // bytes of a secret that we make
 	maxKeyFile   = 4096         // bytes of a key file
+	keyFile      = "key file"
 	keyIDSize    = 8
 	clientIDSize = 8
 )
@@ -91,11 +92,17 @@ func (k *Key) ClientID(machine, instance string) ClientID {
 	return ClientID(m.Sum(nil)[:clientIDSize])
 }
 
+// ErrStrongKey says that a file holds a key of the other kind; LoadStrong reads it.
+var ErrStrongKey = errors.New("this is a strong key (vpnd -x): a shared key is needed here (vpnd -m)")
+
 // LoadKey reads a shared key from a file. The file must be regular, not a
 // symbolic link, owned by root or the effective user and closed to group and
 // others; each of these has its own error. No error holds bytes of the key.
 func LoadKey(path string) (*Key, error) {
-	text, err := readPrivate(path)
+	text, err := ReadPrivate(keyFile, path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("key file %s does not exist: make it with vpnd -m %s, and copy it to the other end", path, path)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +121,9 @@ func ParseKey(text []byte) (*Key, error) {
 		words := strings.Fields(lines.Text())
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 			continue
+		}
+		if words[0] == strongTag || words[0] == sealedTag {
+			return nil, fmt.Errorf("line %d: %w", n, ErrStrongKey)
 		}
 		if words[0] != keyTag || len(words) != 2 {
 			return nil, fmt.Errorf("line %d is not %q and a key: make a key with vpnd -m", n, keyTag)

@@ -140,7 +140,7 @@ func TestCheckPrivate(t *testing.T) {
 		{"set user id", 0o600 | os.ModeSetuid, 1000, 1000, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := checkPrivate("FILE", tt.mode, tt.owner, tt.user)
+			err := checkPrivate(keyFile, "FILE", tt.mode, tt.owner, tt.user)
 			if (err != nil) != (tt.want != "") {
 				t.Fatalf("error %v, want %q", err, tt.want)
 			}

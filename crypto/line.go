@@ -130,6 +130,16 @@ func (k *Key) Hails(hail []byte) bool {
 	return len(hail) == HailSize && hmac.Equal(hail[hailPart:], k.hailTag(hail[:hailPart]))
 }
 
+// Hail returns what Key.Hail does, in the name of a server with a strong key.
+func (d *StrongDoor) Hail() ([]byte, error) { return d.door.Hail(d.random) }
+
+// Hails reports whether a hail comes from somebody who has the server's public key,
+// now or at some time before.
+func (k *StrongKey) Hails(hail []byte) bool {
+	link := &Key{door: k.peer.doorKey()}
+	return link.Hails(hail)
+}
+
 func (k *Key) hailTag(nonce []byte) []byte {
 	m := hmac.New(sha256.New, k.door[:])
 	m.Write([]byte("hail"))

@@ -10,15 +10,7 @@ import (
 	"golang.org/x/crypto/curve25519"
 )
 
-// What a strong key is made of. HKDF is that of the package comment.
-//
-//	link id  = HKDF(client's public key, "", "vpnd 2 strong link", 8)
-//	psk      = HKDF(secret, "", "vpnd 2 strong psk", 32)
-//	door key = HKDF(server's public key, "", "vpnd 2 strong door", 32)
-//
-// Whoever has a server's public key, so each of its clients, can pass its door and
-// see in a recorded first flight which link it belongs to. Nothing else follows
-// from that key.
+// What a strong key is made of is in the package comment.
 const (
 	strongLinkInfo = "vpnd 2 strong link"
 	strongPSKInfo  = "vpnd 2 strong psk"
@@ -219,6 +211,9 @@ func (k *StrongKey) Identity() *Identity { return k.own }
 
 // Peer returns the other end as a server knows it.
 func (k *StrongKey) Peer() *Peer { return NewPeer(k.peer, k.secret) }
+
+// Secret returns what both ends share beside their keys.
+func (k *StrongKey) Secret() Secret { return k.secret }
 
 // String returns the link's id.
 func (k StrongKey) String() string { return "strong key " + k.id.String() }

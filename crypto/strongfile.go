@@ -44,10 +44,10 @@ type StrongFile struct {
 
 // LoadStrong reads a strong key file. What LoadKey demands of a file holds here too.
 func LoadStrong(path string) (*StrongFile, error) {
-	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+	text, err := ReadPrivate(keyFile, path)
+	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("key file %s does not exist: make a pair with vpnd -x, and bring each end its file", path)
 	}
-	text, err := readPrivate(path)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package crypto
 
 import (
 	"bytes"
+	"errors"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -181,5 +182,36 @@ func TestLoadStrong(t *testing.T) {
 				t.Errorf("file %v, error %v; want %q and %q in it", f, err, tt.path, tt.want)
 			}
 		})
+	}
+}
+
+// TestStrongAsShared gives a strong key to whom needs a shared one.
+func TestStrongAsShared(t *testing.T) {
+	_, client := strongPair(t)
+	for name, passphrase := range map[string][]byte{"open": nil, "sealed": []byte("correct horse")} {
+		text := must(client.fileText(client.about(), bytes.NewReader(count(0, 100)), passphrase))(t)
+		if _, err := ParseKey(text); !errors.Is(err, ErrStrongKey) || !strings.HasPrefix(err.Error(), "line 4: ") {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+// TestStrongHail has a server say hail, to its client and to others.
+func TestStrongHail(t *testing.T) {
+	server, client := strongPair(t)
+	hail := must(strongDoor(t, server).Hail())(t)
+	if !client.Hails(hail) {
+		t.Error("the client does not know the hail of its server")
+	}
+	_, other := strongPairOf(t, clientS, count(0x33, 32), strongSecret)
+	if other.Hails(hail) || server.Hails(hail) {
+		t.Error("the hail of another server is taken")
+	}
+	for bit := range 8 * len(hail) {
+		changed := bytes.Clone(hail)
+		changed[bit/8] ^= 1 << (bit % 8)
+		if client.Hails(changed) {
+			t.Errorf("bit %d changed: it is taken", bit)
+		}
 	}
 }

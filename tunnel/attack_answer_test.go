@@ -112,12 +112,19 @@ type visitor struct {
 	f1, f2 []byte
 	answer answer
 	ended  bool // the stream, behind the answer
+	door   func() Door
 }
 
 func newVisitor(a *attack) *visitor {
 	a.t.Helper()
 	c := choosy(a.t)
 	c.Random = same(1)
+	return newVisitorWith(a, c, func() Door { return newSharedDoor(same(2), testKey(a.t, 1)) })
+}
+
+// newVisitorWith has another key; door opens what it says.
+func newVisitorWith(a *attack, c Config, door func() Door) *visitor {
+	a.t.Helper()
 	c.Servers = []Dial{nil}
 	device := newFakeDevice()
 	a.devices = []*fakeDevice{device}
@@ -126,7 +133,7 @@ func newVisitor(a *attack) *visitor {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	v := &visitor{attack: a, client: client}
+	v := &visitor{attack: a, client: client, door: door}
 	_, v.f1 = flight(a.t, c)
 	v.f2 = v.reply(v.f1, func(chosen *answer) { v.answer = *chosen })
 	return v
@@ -154,7 +161,7 @@ func sameFlight(t *testing.T, c Config, random same) []byte {
 // reply makes the second flight of an honest server, or one that has changed it.
 func (v *visitor) reply(f1 []byte, change func(*answer)) []byte {
 	v.t.Helper()
-	call, err := crypto.NewDoor(same(2), testKey(v.t, 1)).Open(f1)
+	call, err := v.door().Open(f1)
 	if err != nil {
 		v.t.Fatal(err)
 	}

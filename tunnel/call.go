@@ -272,8 +272,8 @@ func slow(limit context.Context, err error) error {
 
 // greetServer sends the first flight and takes the answer.
 func (t *Tunnel) greetServer(conn net.Conn) (greeting, error) {
-	key, h := t.config.Keys[0], t.hello()
-	handshake, f1, err := crypto.Initiate(key, t.config.Random, h.append(nil))
+	h := t.hello()
+	handshake, f1, err := t.key.Initiate(h.append(nil))
 	if err != nil {
 		return greeting{}, err
 	}
@@ -292,10 +292,24 @@ func (t *Tunnel) greetServer(conn net.Conn) (greeting, error) {
 	if err != nil {
 		return greeting{}, err
 	}
-	if err := h.check(a); err != nil {
+	if err := t.judge(h, a); err != nil {
 		return greeting{}, err
 	}
-	return greeting{conn: conn, wire: stream{}, answer: a, peer: a.terms, inner: a.inner, keys: keys, keyID: key.ID()}, nil
+	return greeting{conn: conn, wire: stream{}, answer: a, peer: a.terms, inner: a.inner, keys: keys, who: Caller{Key: t.key.ID()}}, nil
+}
+
+// errTold says that the next call will have a greater number.
+var errTold = errors.New("the server has told the last transaction number: the next call has a greater one")
+
+// judge is the client's look at an answer that is authentic.
+func (t *Tunnel) judge(h hello, a answer) error {
+	if a.reason != reasonNumber {
+		return h.check(a)
+	}
+	if err := t.key.Raise(a.number); err != nil {
+		return err
+	}
+	return errTold
 }
 
 // reporter logs why there is no link: each cause once, and again when it lasts.

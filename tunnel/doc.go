@@ -20,13 +20,15 @@
 //
 //	hello   lowest version 1 | highest version 1 | ciphers 1 | compression 1 | terms 22 | client id 8 | inner 20
 //	answer  reason 1 | version 1 | cipher 1 | compression 1 | terms 22 | inner 20
+//	told    an answer, with reason 4 | nothing 20 | transaction number 8
 //	terms   key bits 2 | largest frame 2 | MTU 2 | keyttl 4 | keepalive 4 | noanswer 4 | maxdelay 4
 //	inner   IPv4 address 4 | IPv6 address 16, zeros for none
 //
 // with numbers big-endian and times in seconds. Ciphers and compression methods
 // are sets, bit n stands for number n. The version is 2. Bytes behind the known
 // ones are ignored. Reasons are 0 none, 1 no common version, 2 no common cipher
-// (Blowfish with another key length is another cipher). The server's order of
+// (Blowfish with another key length is another cipher), 4 the transaction number was
+// used. The server's order of
 // ciphers wins, its keyttl is the smaller of both; the client refuses a choice
 // that it did not offer.
 //
@@ -69,6 +71,12 @@
 // keepalive seconds without an authentic frame are answered with a PING, and
 // (noanswer+1) x keepalive seconds of silence end the link. The client dials
 // again as schedule says. Up and Down are called in the order of events.
+//
+// With strong keys the client makes its transaction number last before F1, and the
+// server does before F2; package number remembers them. A caller whose number was used
+// gets nothing, like one that failed at the door, unless somebody has let its client
+// be told: then the answer is the last number, there is no session, and the client
+// calls again with a greater one. client id is zeros.
 //
 // # A serial line
 //

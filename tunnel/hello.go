@@ -33,6 +33,9 @@ type hello struct {
 // does not serve an authenticated caller.
 //
 //	reason 1 | version 1 | cipher 1 | compression 1 | terms 22 | inner addresses 20
+//
+// A client whose transaction number was used, and who is to be told, finds the last
+// one 20 bytes behind that, 8 bytes.
 type answer struct {
 	reason      reason
 	version     uint8
@@ -40,6 +43,7 @@ type answer struct {
 	compression compress.Set
 	terms       terms
 	inner       inner
+	number      uint64 // of reasonNumber
 }
 
 // terms are one end's settings that the other one needs, or wants to know.
@@ -67,6 +71,7 @@ const (
 	reasonNone    reason = 0
 	reasonVersion reason = 1
 	reasonCipher  reason = 2
+	reasonNumber  reason = 4
 )
 
 func (r reason) String() string {
@@ -77,6 +82,8 @@ func (r reason) String() string {
 		return "no common version"
 	case reasonCipher:
 		return "no common cipher, or blowfish with another keysize"
+	case reasonNumber:
+		return "transaction number was used"
 	}
 	return fmt.Sprintf("reason %d", uint8(r))
 }
@@ -84,6 +91,8 @@ func (r reason) String() string {
 const (
 	termsSize  = 22
 	innerSize  = 4 + 16
+	numberAt   = answerSize + innerSize // of the last transaction number
+	numberSize = 8
 	helloSize  = 4 + termsSize + 8 + innerSize
 	answerSize = 4 + termsSize + innerSize
 )
@@ -110,22 +119,30 @@ func parseHello(b []byte) (hello, error) {
 
 func (a answer) append(b []byte) []byte {
 	b = append(b, byte(a.reason), a.version, byte(a.cipher), byte(a.compression))
-	b = a.terms.append(b)
-	return a.inner.append(b)
+	b = a.inner.append(a.terms.append(b))
+	if a.reason == reasonNumber {
+		b = append(b, make([]byte, numberAt-len(b))...)
+		b = binary.BigEndian.AppendUint64(b, a.number)
+	}
+	return b
 }
 
 func parseAnswer(b []byte) (answer, error) {
-	if len(b) < answerSize {
+	if len(b) < answerSize || reason(b[0]) == reasonNumber && len(b) < numberAt+numberSize {
 		return answer{}, errors.New("answer is too short")
 	}
-	return answer{
+	a := answer{
 		reason:      reason(b[0]),
 		version:     b[1],
 		cipher:      crypto.Cipher(b[2]),
 		compression: compress.Set(b[3]),
 		terms:       parseTerms(b[4:]),
 		inner:       parseInner(b[4+termsSize:]),
-	}, nil
+	}
+	if a.reason == reasonNumber {
+		a.number = binary.BigEndian.Uint64(b[numberAt:])
+	}
+	return a, nil
 }
 
 func (t terms) append(b []byte) []byte {

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -177,7 +178,7 @@ func TestClientChecks(t *testing.T) {
 
 // TestPayloadLengths cuts hello and answer off at every place.
 func TestPayloadLengths(t *testing.T) {
-	h, a := vectorHello(t).append(nil), vectorAnswer(t).append(nil)
+	h, a, told := vectorHello(t).append(nil), vectorAnswer(t).append(nil), vectorTold(t).append(nil)
 	for n := range len(h) {
 		if _, err := parseHello(h[:n]); err == nil {
 			t.Errorf("a hello of %d bytes is taken", n)
@@ -188,16 +189,24 @@ func TestPayloadLengths(t *testing.T) {
 			t.Errorf("an answer of %d bytes is taken", n)
 		}
 	}
+	for n := range len(told) {
+		if _, err := parseAnswer(told[:n]); err == nil {
+			t.Errorf("an answer of %d bytes with a number is taken", n)
+		}
+	}
 	for _, later := range []string{"", "bytes of a later version"} {
 		if _, err := parseHello(append(h, later...)); err != nil {
 			t.Errorf("hello and %q: %v", later, err)
 		}
-		if _, err := parseAnswer(append(a, later...)); err != nil {
-			t.Errorf("answer and %q: %v", later, err)
+		if got, err := parseAnswer(append(a, later...)); err != nil || got.number != 0 {
+			t.Errorf("answer and %q: number %d, %v", later, got.number, err)
+		}
+		if got, err := parseAnswer(append(told, later...)); err != nil || got != vectorTold(t) {
+			t.Errorf("answer with a number and %q: %+v, %v", later, got, err)
 		}
 	}
-	if len(h) > crypto.HelloSize || len(a) > crypto.AnswerSize {
-		t.Errorf("hello of %d bytes, answer of %d", len(h), len(a))
+	if len(h) > crypto.StrongHelloSize || len(told) > crypto.AnswerSize {
+		t.Errorf("hello of %d bytes, answer of %d", len(h), len(told))
 	}
 }
 
@@ -286,11 +295,16 @@ func FuzzParseHello(f *testing.F) {
 func FuzzParseAnswer(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(vectorAnswer(f).append(nil))
+	f.Add(vectorTold(f).append(nil))
 	h := vectorHello(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := parseAnswer(b)
 		if err != nil {
 			return
+		}
+		if a.reason == reasonNumber {
+			b = bytes.Clone(b)
+			clear(b[answerSize:numberAt]) // it has no meaning
 		}
 		if !strings.HasPrefix(string(b), string(a.append(nil))) {
 			t.Errorf("%x became %x", b, a.append(nil))

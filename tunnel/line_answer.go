@@ -5,13 +5,10 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"vpnd/crypto"
 )
 
 // answering is a server's part of the handshakes of a line.
 type answering struct {
-	door    *crypto.Door
 	hails   int           // sent since there is no session
 	hailed  time.Duration // clock when the last one was
 	callers []*lineGuest  // who have not proved their keys yet, oldest first
@@ -48,12 +45,12 @@ func (d *lineDriver) hail() {
 	if a.hails++; a.hails < firstHails {
 		d.timer.Reset(every)
 	}
-	for _, key := range d.config.Keys { // a client may have the old one still
-		hail, err := key.Hail(d.config.Random)
-		if err != nil {
-			d.failed(err)
-			return
-		}
+	hails, err := d.door.Hails()
+	if err != nil {
+		d.failed(err)
+		return
+	}
+	for _, hail := range hails {
 		d.say(d.framed(lineHail, hail))
 	}
 }
@@ -66,19 +63,14 @@ func (d *lineDriver) called(ctx context.Context, f1 []byte) {
 			return
 		}
 	}
-	call, err := d.answering.door.Open(f1)
-	switch {
-	case errors.Is(err, crypto.ErrReplay):
-		d.count.refuse(refusedReplay)
-		return
-	case err != nil:
-		d.count.refuse(refusedDoor)
+	call, err := d.door.Open(f1)
+	if err != nil {
+		d.refuse(refusalOf(err))
 		return
 	}
-	c, err := d.receive(ctx, call)
+	c, why, err := d.receive(ctx, call)
 	if err != nil {
-		d.count.refuse(refusedTerms)
-		d.limits[refusedTerms].warn(d.config.Log, d.config.Now(), "caller refused", "peer", d.config.Line.Name, "cause", err)
+		d.refuse(why, err)
 	}
 	if c != nil {
 		c.f1 = bytes.Clone(f1)
@@ -87,28 +79,29 @@ func (d *lineDriver) called(ctx context.Context, f1 []byte) {
 	}
 }
 
+// refuse counts a caller who gets no session. Strangers are no news: noise may look
+// like one.
+func (d *lineDriver) refuse(why refusal, err error) {
+	d.count.refuse(why)
+	if why != refusedDoor {
+		d.limits[why].warn(d.config.Log, d.config.Now(), "caller refused", "peer", d.config.Line.Name, "cause", err)
+	}
+}
+
 // receive makes the second flight, and the session if there can be one.
-func (d *lineDriver) receive(ctx context.Context, call *crypto.Call) (*lineGuest, error) {
-	h, err := parseHello(call.Hello)
+func (d *lineDriver) receive(ctx context.Context, call *Call) (*lineGuest, refusal, error) {
+	r, err := d.respond(call, d.config.Line.Name)
 	if err != nil {
-		return nil, err
+		return nil, refusedTerms, err
 	}
-	a := d.choose(h)
-	f2, keys, err := call.Answer(a.append(nil))
-	if err != nil {
-		return nil, err
-	}
-	c := &lineGuest{answer: d.framed(lineF2, f2), at: d.config.Now()}
-	if a.reason != reasonNone {
-		return c, errors.New(a.reason.String())
-	}
-	c.terms = greeting{
-		answer: a, peer: h.terms, inner: h.inner, keys: keys, keyID: call.Key.ID(), caller: h.client, call: d.calls.Add(1),
+	c := &lineGuest{answer: d.framed(lineF2, r.f2), at: d.config.Now(), terms: r.greeting}
+	if r.err != nil {
+		return c, r.why, r.err
 	}
 	if c.session, err = d.session(ctx, c.terms); err != nil {
-		return nil, err
+		return nil, refusedTerms, err
 	}
-	return c, nil
+	return c, 0, nil
 }
 
 // reply sends the second flight, no more often than a client sends the first one.

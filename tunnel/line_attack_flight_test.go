@@ -173,6 +173,12 @@ func besiegeLine(a *attack, ciphers ...crypto.Cipher) *lineSiege {
 			c.Ciphers = ciphers
 		}
 	})
+	return siegeOf(a, l)
+}
+
+// siegeOf besieges a line with a link.
+func siegeOf(a *attack, l *tappedLine) *lineSiege {
+	a.t.Helper()
 	settled(10 * time.Second)
 	s := &lineSiege{attack: a, tappedLine: l, wait: moment, saidByServer: bytes.Clone(l.toServer.said), saidByClient: bytes.Clone(l.toClient.said)}
 	s.hail = only(lineFrames(s.saidByServer), lineHail)[0]
@@ -268,7 +274,12 @@ func newLineCaller(a *attack) *lineCaller { return newLineCallerWith(a, testConf
 
 func newLineCallerWith(a *attack, config Config) *lineCaller {
 	a.t.Helper()
-	l := newTappedLine(a.t, serialtest.Wire{}, func(c *Config) { c.Ciphers, c.Tuning = config.Ciphers, config.Tuning })
+	return newLineCallerOf(a, func(c *Config) { c.Ciphers, c.Tuning = config.Ciphers, config.Tuning })
+}
+
+func newLineCallerOf(a *attack, change func(*Config)) *lineCaller {
+	a.t.Helper()
+	l := newTappedLine(a.t, serialtest.Wire{}, change)
 	l.client = start(a.t, l.config[1])
 	settled(moment)
 	c := &lineCaller{lineSiege: &lineSiege{attack: a, tappedLine: l}}
@@ -303,7 +314,11 @@ func secondFlight(a *attack, config Config, f1 []byte) []byte {
 
 func changedFlight(a *attack, config Config, f1 []byte, change func(*answer)) []byte {
 	a.t.Helper()
-	call, err := crypto.NewDoor(config.Random, config.Keys...).Open(f1)
+	door := config.Door
+	if door == nil {
+		door = newSharedDoor(config.Random, config.Keys...)
+	}
+	call, err := door.Open(f1)
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -24,7 +25,7 @@ type calling struct {
 func (d *lineDriver) dial() {
 	c := &d.calling
 	c.hello = d.hello()
-	call, f1, err := crypto.Initiate(d.config.Keys[0], d.config.Random, c.hello.append(nil))
+	call, f1, err := d.key.Initiate(c.hello.append(nil))
 	if err != nil {
 		d.failed(err)
 		d.timer.Reset(mostWait)
@@ -73,7 +74,7 @@ func (d *lineDriver) overdue() {
 // peer answers in it. A hail that comes soon after a call was sent before that.
 func (d *lineDriver) heardHail(message []byte) {
 	c := &d.calling
-	if d.config.Now()-c.dialled < d.flightTime() || !d.config.Keys[0].Hails(message) {
+	if d.config.Now()-c.dialled < d.flightTime() || !d.key.Hails(message) {
 		return
 	}
 	switch {
@@ -101,7 +102,11 @@ func (d *lineDriver) answered(ctx context.Context, f2 []byte) {
 	if err := d.accept(ctx, text, keys); err != nil {
 		d.failed(err)
 		d.config.Log.Warn("no link", "cause", err)
-		d.timer.Reset(mostWait)
+		wait := mostWait
+		if errors.Is(err, errTold) {
+			wait = d.flightTime()
+		}
+		d.timer.Reset(wait)
 	}
 }
 
@@ -111,10 +116,10 @@ func (d *lineDriver) accept(ctx context.Context, text []byte, keys *crypto.Gener
 	if err != nil {
 		return err
 	}
-	if err := d.calling.hello.check(a); err != nil {
+	if err := d.judge(d.calling.hello, a); err != nil {
 		return err
 	}
-	g := greeting{answer: a, peer: a.terms, inner: a.inner, keys: keys, keyID: d.config.Keys[0].ID()}
+	g := greeting{answer: a, peer: a.terms, inner: a.inner, keys: keys, who: Caller{Key: d.key.ID()}}
 	s, err := d.session(ctx, g)
 	if err != nil {
 		return err

@@ -53,11 +53,8 @@ func newLineStage(t testing.TB, client bool) *lineStage {
 func (s *lineStage) driver(t *testing.T, linked bool) *lineDriver {
 	t.Helper()
 	c := &s.tunnel.config
-	var door *crypto.Door
-	if c.Line.Answers {
-		door = crypto.NewDoor(c.Random, c.Keys...)
-	}
-	d := newLineDriver(s.tunnel, nil, door)
+	s.tunnel.door = newSharedDoor(c.Random, c.Keys...) // that has seen nobody
+	d := newLineDriver(s.tunnel, nil)
 	d.begin()
 	if linked {
 		d.current = lineSession(t, d, aes, again(s.keys))

@@ -28,7 +28,7 @@ func newLineEnd(t *testing.T, device Device, cipher crypto.Cipher, client bool) 
 	if client {
 		peer, own = own, peer
 	}
-	d = newLineDriver(tunnel, nil, nil)
+	d = newLineDriver(tunnel, nil)
 	d.current = lineSession(t, d, cipher, own)
 	return d, peer
 }

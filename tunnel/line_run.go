@@ -16,16 +16,12 @@ import (
 func (t *Tunnel) overLine(ctx context.Context) error {
 	line, told := t.config.Line, reporter{}
 	wait, rests := lineRetry, line.Demand
-	var door *crypto.Door // it remembers the callers of all calls
-	if line.Answers {
-		door = crypto.NewDoor(t.config.Random, t.config.Keys...)
-	}
 	for ctx.Err() == nil {
 		if rests && !line.Answers {
 			t.demand.await(ctx)
 		}
 		links := t.count.links.Load()
-		err := t.useLine(ctx, door)
+		err := t.useLine(ctx)
 		t.demand.forget()
 		if ctx.Err() != nil {
 			break
@@ -56,12 +52,12 @@ const (
 var errNobody = errors.New("no vpnd with this key at the other end of the line")
 
 // useLine opens the line and keeps a link over it until the line fails.
-func (t *Tunnel) useLine(ctx context.Context, door *crypto.Door) error {
+func (t *Tunnel) useLine(ctx context.Context) error {
 	port, err := t.config.Line.Open(ctx)
 	if err != nil {
 		return err
 	}
-	d := newLineDriver(t, port, door)
+	d := newLineDriver(t, port)
 	d.life, d.stop = context.WithCancel(context.WithoutCancel(ctx))
 	d.parts.Go(d.read)
 	d.parts.Go(d.talk)
@@ -112,21 +108,20 @@ type lineDriver struct {
 	answering answering // of a server
 }
 
-func newLineDriver(t *Tunnel, port Port, door *crypto.Door) *lineDriver {
+func newLineDriver(t *Tunnel, port Port) *lineDriver {
 	line := t.config.Line
 	return &lineDriver{
-		Tunnel:    t,
-		answering: answering{door: door},
-		port:      port,
-		pace:      newPacer(port, line, t.config.MTU),
-		out:       frame.NewLineWriter(line.Filter),
-		timer:     time.NewTimer(time.Hour),
-		frames:    make(chan []byte),
-		taken:     make(chan struct{}),
-		broken:    make(chan error, 1),
-		spoke:     make(chan struct{}, 1),
-		speech:    make(chan []byte, 4),
-		ended:     make(chan ending, maxSessions),
+		Tunnel: t,
+		port:   port,
+		pace:   newPacer(port, line, t.config.MTU),
+		out:    frame.NewLineWriter(line.Filter),
+		timer:  time.NewTimer(time.Hour),
+		frames: make(chan []byte),
+		taken:  make(chan struct{}),
+		broken: make(chan error, 1),
+		spoke:  make(chan struct{}, 1),
+		speech: make(chan []byte, 4),
+		ended:  make(chan ending, maxSessions),
 	}
 }
 

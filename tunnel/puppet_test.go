@@ -37,7 +37,11 @@ func flight(t *testing.T, c Config) (*crypto.Initiator, []byte) {
 	tuning := c.Tuning
 	caller := &Tunnel{config: c}
 	caller.tuning.Store(&tuning)
-	i, f1, err := crypto.Initiate(c.Keys[0], c.Random, caller.hello().append(nil))
+	key := c.Key
+	if key == nil {
+		key = sharedKey{c.Random, c.Keys[0]}
+	}
+	i, f1, err := key.Initiate(caller.hello().append(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,6 @@ const (
 
 // serve takes callers until ctx ends.
 func (t *Tunnel) serve(ctx context.Context) error {
-	door := crypto.NewDoor(t.config.Random, t.config.Keys...)
 	lobby, doorway := newLobby(lobbySize-lobbyKnown, lobbyKnown), make(chan struct{}, lobbySize+lobbyExit)
 	stop := context.AfterFunc(ctx, func() { t.config.Listener.Close() })
 	defer stop()
@@ -61,7 +60,7 @@ func (t *Tunnel) serve(ctx context.Context) error {
 		doorway <- struct{}{}
 		callers.Go(func() {
 			defer func() { <-doorway }()
-			t.receiveCaller(life, door, lobby, conn)
+			t.receiveCaller(life, lobby, conn)
 		})
 	}
 }
@@ -78,7 +77,6 @@ func pause(ctx context.Context, d time.Duration) {
 type caller struct {
 	*Tunnel
 	conn  net.Conn
-	door  *crypto.Door
 	known func()          // tells the lobby that the first flight opened
 	limit context.Context // ends with the time for the handshake
 }
@@ -89,13 +87,13 @@ var errCrowd = errors.New("too many callers at once")
 // receiveCaller carries one connection through the handshake and its session. A
 // caller that fails gets not one byte, whatever the reason, and is kept
 // until the same deadline: from outside all failures look alike.
-func (t *Tunnel) receiveCaller(ctx context.Context, door *crypto.Door, lobby *lobby, conn net.Conn) {
+func (t *Tunnel) receiveCaller(ctx context.Context, lobby *lobby, conn net.Conn) {
 	limit, cancel := context.WithTimeout(ctx, lobbyTimeout)
 	defer cancel()
 	limit, evict := context.WithCancelCause(limit)
 	place := lobby.enter(addrOf(conn), func() { evict(errCrowd) })
 	defer lobby.leave(place)
-	c := caller{t, conn, door, func() { lobby.know(place) }, limit}
+	c := caller{t, conn, func() { lobby.know(place) }, limit}
 	s, why, err := c.greet(ctx)
 	if err != nil {
 		c.refuse(why, err)
@@ -153,16 +151,16 @@ func (c *caller) greet(ctx context.Context) (*session, refusal, error) {
 		return nil, refusedSilent, errors.New("no complete first flight: not a vpnd")
 	}
 	call, err := c.door.Open(f1[:])
-	switch {
-	case errors.Is(err, crypto.ErrReplay):
-		return nil, refusedReplay, errors.New("recorded first flight, played again")
-	case err != nil:
-		return nil, refusedDoor, errors.New("wrong key, or not a vpnd")
-	}
-	c.known()
-	g, err := c.answer(call)
 	if err != nil {
-		return nil, refusedTerms, err
+		why, err := refusalOf(err)
+		return nil, why, err
+	}
+	if call.Told == 0 {
+		c.known()
+	}
+	g, why, err := c.answer(call)
+	if err != nil {
+		return nil, why, err
 	}
 	s, err := c.newSession(ctx, g, false)
 	if err != nil {
@@ -180,27 +178,70 @@ func (c *caller) greet(ctx context.Context) (*session, refusal, error) {
 	return s, 0, nil
 }
 
-// answer sends the second flight.
-func (c *caller) answer(call *crypto.Call) (greeting, error) {
+// refusalOf returns how a first flight that does not open is counted, and why it
+// does not.
+func refusalOf(err error) (refusal, error) {
+	switch {
+	case errors.Is(err, crypto.ErrReplay):
+		return refusedReplay, err
+	case errors.Is(err, crypto.ErrAuth):
+		return refusedDoor, errors.New("wrong key, or not a vpnd")
+	}
+	return refusedNumber, err
+}
+
+// response is what a caller gets, and what becomes of the handshake.
+type response struct {
+	f2       []byte
+	greeting greeting
+	why      refusal // with err: the caller gets the flight, and no session
+	err      error
+}
+
+// respond makes the second flight. Its error says that there is none.
+func (t *Tunnel) respond(call *Call, peer string) (r response, err error) {
+	t.suspect(call, peer)
 	h, err := parseHello(call.Hello)
 	if err != nil {
-		return greeting{}, err
+		return r, err
 	}
-	n, a := c.calls.Add(1), c.choose(h) // counted before the caller can call again
-	f2, keys, err := call.Answer(a.append(nil))
+	a := t.choose(h)
+	if call.Told != 0 {
+		a.reason, a.number = reasonNumber, call.Told
+		r.why, r.err = refusedReplay, errors.New(reasonNumber.String())
+		t.told.warn(t.config.Log, t.config.Now(), "a client is told its transaction number", "client", call.Caller.Name, "peer", peer)
+	} else if a.reason != reasonNone {
+		r.why, r.err = refusedTerms, errors.New(a.reason.String())
+	}
+	var keys *crypto.Generation
+	if r.f2, keys, err = call.Answer(a.append(nil)); err != nil {
+		return r, err
+	}
+	r.greeting = greeting{
+		answer: a, peer: h.terms, inner: h.inner, keys: keys, who: call.Caller, caller: h.client, call: call.Order,
+	}
+	return r, nil
+}
+
+// suspect reports that a caller's key may be in use in two places.
+func (t *Tunnel) suspect(call *Call, peer string) {
+	if call.Doubt == nil {
+		return
+	}
+	t.doubt.warn(t.config.Log, t.config.Now(), "a key may have been copied", "client", call.Caller.Name, "peer", peer, "cause", call.Doubt)
+}
+
+// answer sends the second flight.
+func (c *caller) answer(call *Call) (greeting, refusal, error) {
+	r, err := c.respond(call, c.conn.RemoteAddr().String())
 	if err != nil {
-		return greeting{}, err
+		return greeting{}, refusedTerms, err
 	}
-	if _, err := c.conn.Write(f2); err != nil {
-		return greeting{}, lineError(err)
+	if _, err := c.conn.Write(r.f2); err != nil {
+		return greeting{}, refusedTerms, lineError(err)
 	}
-	if a.reason != reasonNone {
-		return greeting{}, errors.New(a.reason.String())
-	}
-	return greeting{
-		conn: c.conn, wire: stream{}, answer: a, peer: h.terms, inner: h.inner,
-		keys: keys, keyID: call.Key.ID(), caller: h.client, call: n,
-	}, nil
+	r.greeting.conn, r.greeting.wire = c.conn, stream{}
+	return r.greeting, r.why, r.err
 }
 
 func addrOf(conn net.Conn) netip.AddrPort {

@@ -115,8 +115,8 @@ type greeting struct {
 	peer   terms
 	inner  inner // the peer's
 	keys   *crypto.Generation
-	keyID  crypto.KeyID
-	caller crypto.ClientID // on a server
+	who    Caller          // on a client, only the key
+	caller crypto.ClientID // on a server with shared keys
 	call   uint64          // order of first flights, on a server
 }
 
@@ -161,10 +161,10 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 		Peer:        g.conn.RemoteAddr().String(),
 		Transport:   g.conn.RemoteAddr().Network(),
 		Cipher:      s.suite.Cipher.String(),
-		KeyID:       g.keyID.String(),
+		KeyID:       g.who.Key.String(),
 		Established: time.Now(),
 	}
-	if !client {
+	if g.caller != (crypto.ClientID{}) {
 		s.about.Client = g.caller.String()
 	}
 	return s, nil

@@ -98,13 +98,14 @@ const (
 	refusedTerms                  // authentic, but no common version or cipher
 	refusedConfirm                // authentic first flight, but no proof of the session's keys
 	refusedCrowd                  // gave way to others in a full lobby
+	refusedNumber                 // authentic, but its transaction number cannot be stored
 	refusedCount
 )
 
 var (
 	outNames     = [outCount]string{"no_link", "queue_full", "too_long", "malformed", "link_lost", "device_read", "unwanted"}
 	inNames      = [inCount]string{"malformed", "too_old", "device_write", "discovery"}
-	refusedNames = [refusedCount]string{"address", "door", "replay", "silent", "terms", "no_confirm", "crowd"}
+	refusedNames = [refusedCount]string{"address", "door", "replay", "silent", "terms", "no_confirm", "crowd", "number"}
 )
 
 // counters are the running numbers behind Stats.

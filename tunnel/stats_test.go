@@ -19,7 +19,7 @@ func TestNames(t *testing.T) {
 	}{
 		{"out", outNames[:], "no_link queue_full too_long malformed link_lost device_read unwanted"},
 		{"in", inNames[:], "malformed too_old device_write discovery"},
-		{"refused", refusedNames[:], "address door replay silent terms no_confirm crowd"},
+		{"refused", refusedNames[:], "address door replay silent terms no_confirm crowd number"},
 	} {
 		if got := strings.Join(test.names, " "); got != test.want {
 			t.Errorf("%s: names are %q, want %q", test.what, got, test.want)
@@ -51,7 +51,7 @@ func TestCounters(t *testing.T) {
 	if want := map[string]uint64{"malformed": 10, "too_old": 20, "device_write": 30, "discovery": 40}; !maps.Equal(s.DropsIn, want) {
 		t.Errorf("drops in are %v", s.DropsIn)
 	}
-	if want := map[string]uint64{"address": 2, "door": 4, "replay": 6, "silent": 8, "terms": 10, "no_confirm": 12, "crowd": 14}; !maps.Equal(s.Refused, want) {
+	if want := map[string]uint64{"address": 2, "door": 4, "replay": 6, "silent": 8, "terms": 10, "no_confirm": 12, "crowd": 14, "number": 16}; !maps.Equal(s.Refused, want) {
 		t.Errorf("refused are %v", s.Refused)
 	}
 	if s.CompressionIn != 1 || s.CompressionOut != 1 {

@@ -51,7 +51,11 @@ type Config struct {
 	// Line makes the link one over a serial line, instead of Listener and Servers.
 	Line *Line
 
-	Keys     []*crypto.Key // the first is for calling, all are accepted
+	// Keys are shared keys: the first is for calling, all are accepted. Without them
+	// Door is where a server's callers arrive, and Key what a client calls with.
+	Keys     []*crypto.Key
+	Door     Door
+	Key      Key
 	Random   io.Reader
 	Ciphers  []crypto.Cipher // in order of preference
 	KeyBits  int             // of a Blowfish key
@@ -89,7 +93,10 @@ type Tunnel struct {
 	out    *deliverer
 	redial chan struct{}
 	count  counters
-	calls  atomic.Uint64           // first flights that opened
+	door   Door
+	key    Key
+	doubt  logLimit                // of callers
+	told   logLimit                // callers whose number was used
 	limits [refusedCount]logLimit  // one for each cause, so that none hides another
 	bad    logLimit                // of packets from the device
 	link   atomic.Pointer[session] // where packets of the device go; nil: nowhere
@@ -106,8 +113,6 @@ func New(c Config) (*Tunnel, error) {
 	switch {
 	case c.ways() != 1:
 		return nil, errors.New("either a listener, or servers, or a line")
-	case len(c.Keys) == 0:
-		return nil, errors.New("no key")
 	case len(c.Ciphers) == 0:
 		return nil, errors.New("no cipher")
 	}
@@ -122,6 +127,9 @@ func New(c Config) (*Tunnel, error) {
 		pool:   queue.NewPool(c.MTU, wholeSize, readSize),
 		redial: make(chan struct{}, 1),
 		since:  time.Now(),
+	}
+	if err := t.settleAuth(); err != nil {
+		return nil, err
 	}
 	t.out = newDeliverer(c.Device, &t.count)
 	t.demand.init(t)

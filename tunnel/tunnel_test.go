@@ -252,9 +252,12 @@ func udp(n int, seed byte) []byte {
 func TestNewRefuses(t *testing.T) {
 	dial := func(context.Context) (net.Conn, error) { panic("not called") }
 	for name, change := range map[string]func(*Config){
-		"neither end":    func(c *Config) { c.Listener, c.Servers = nil, nil },
-		"both ends":      func(c *Config) { c.Listener, c.Servers = newRoad(), []Dial{dial} },
-		"no key":         func(c *Config) { c.Keys = nil },
+		"neither end": func(c *Config) { c.Listener, c.Servers = nil, nil },
+		"both ends":   func(c *Config) { c.Listener, c.Servers = newRoad(), []Dial{dial} },
+		"no key":      func(c *Config) { c.Keys = nil },
+		"no door": func(c *Config) {
+			c.Listener, c.Servers, c.Keys, c.Key = newRoad(), nil, nil, sharedKey{}
+		},
 		"no cipher":      func(c *Config) { c.Ciphers = nil },
 		"no such policy": func(c *Config) { c.Tuning.Compress = "lzma" },
 	} {

@@ -32,10 +32,12 @@ type vectors struct {
 	Hello        payloadVector    `json:"hello"`
 	Answer       payloadVector    `json:"answer"`
 	Refusal      payloadVector    `json:"refusal"`
+	Told         payloadVector    `json:"told"`
 	Reasons      map[uint8]string `json:"reasons"`
 	CloseReasons map[uint8]string `json:"close_reasons"`
 	Frames       []frameVector    `json:"frames"`
 	Session      sessionVector    `json:"session"`
+	Strong       strongVector     `json:"strong_session"`
 }
 
 // payloadVector is the payload of a flight, whole and in its fields.
@@ -67,6 +69,22 @@ type sessionVector struct {
 	F1            hexBytes       `json:"f1"`
 	F2            hexBytes       `json:"f2"`
 	Wire          []sealedVector `json:"frames"`
+}
+
+// strongVector is the begin of a session with strong keys, with the hello and the
+// answer of the other vectors.
+type strongVector struct {
+	ServerFile  string   `json:"server_key_file"`
+	ClientFile  string   `json:"client_key_file"`
+	Number      uint64   `json:"number"`
+	Before      uint64   `json:"before"`
+	ClientE     hexBytes `json:"client_e_private"`
+	ServerE     hexBytes `json:"server_e_private"`
+	F1          hexBytes `json:"f1"`
+	F2          hexBytes `json:"f2"`
+	Confirm     hexBytes `json:"confirm"`
+	ServerNonce hexBytes `json:"hail_nonce"`
+	Hail        hexBytes `json:"hail"`
 }
 
 // sealedVector is a frame as it stands on the wire.
@@ -110,10 +128,11 @@ func makeVectors(t *testing.T) vectors {
 		Hello:        helloVector(t, h),
 		Answer:       answerVector(t, a),
 		Refusal:      answerVector(t, answer{reason: reasonCipher, version: version, compression: a.compression, terms: a.terms, inner: a.inner}),
+		Told:         answerVector(t, vectorTold(t)),
 		Reasons:      make(map[uint8]string),
 		CloseReasons: make(map[uint8]string),
 	}
-	for r := reasonNone; r <= reasonCipher; r++ {
+	for _, r := range []reason{reasonNone, reasonVersion, reasonCipher, reasonNumber} {
 		v.Reasons[uint8(r)] = r.String()
 	}
 	for r := closeShutdown; r <= closeDelay; r++ {
@@ -123,6 +142,7 @@ func makeVectors(t *testing.T) vectors {
 		v.Frames = append(v.Frames, frameVector{f.name, f.kind, append([]byte{f.kind}, f.payload...)})
 	}
 	v.Session = vectorSession(t, h, a)
+	v.Strong = vectorStrong(t, h, a)
 	return v
 }
 
@@ -152,6 +172,12 @@ func vectorAnswer(t testing.TB) answer {
 		Tuning:  Tuning{Keepalive: 15 * time.Second, NoAnswer: 4, Compress: "asym"},
 	}
 	return speaker(c).choose(vectorHello(t))
+}
+
+// vectorTold is the answer to a client whose transaction number was used.
+func vectorTold(t testing.TB) answer {
+	a := vectorAnswer(t)
+	return answer{reason: reasonNumber, version: version, compression: a.compression, terms: a.terms, inner: a.inner, number: 0x0102030405060708}
 }
 
 // layout cuts a payload into fields of known sizes.
@@ -215,6 +241,10 @@ func answerVector(t testing.TB, a answer) payloadVector {
 	l.field("compression", 1, a.compression)
 	l.terms(a.terms)
 	l.inner(a.inner)
+	if a.reason == reasonNumber {
+		l.field("nothing", numberAt-answerSize, "")
+		l.field("last transaction number", numberSize, a.number)
+	}
 	return l.end()
 }
 

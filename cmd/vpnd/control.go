@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -17,8 +20,7 @@ import (
 // controlTimeout bounds a conversation over the control socket.
 const controlTimeout = 2 * time.Second
 
-// report is what the control socket tells: one JSON object for each connection,
-// nothing is read.
+// report is what the control socket tells: one JSON object for each connection.
 type report struct {
 	Instance  string    `json:"instance"`
 	Version   string    `json:"version"`
@@ -67,8 +69,21 @@ func listenControl(path string) (*control, error) {
 	return &control{l: l}, nil
 }
 
+// A request is a line, or nothing, which asks for the report.
+const (
+	resyncWord  = "resync "
+	maxRequest  = 256
+	requestTime = 500 * time.Millisecond // after that it is nothing
+)
+
+// reply is the answer to a request that is not for a report.
+type reply struct {
+	Done  string `json:"done,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
 // serve starts to answer, until close.
-func (c *control) serve(status func() report) {
+func (c *control) serve(status func() report, resync func(client string) (string, error)) {
 	c.done.Go(func() {
 		for {
 			conn, err := c.l.Accept()
@@ -79,11 +94,36 @@ func (c *control) serve(status func() report) {
 				time.Sleep(acceptPause) // out of descriptors: others will be closed
 				continue
 			}
-			conn.SetDeadline(time.Now().Add(controlTimeout))
-			json.NewEncoder(conn).Encode(status())
-			conn.Close()
+			c.done.Go(func() {
+				defer conn.Close()
+				conn.SetWriteDeadline(time.Now().Add(controlTimeout))
+				json.NewEncoder(conn).Encode(answer(readRequest(conn), status, resync))
+			})
 		}
 	})
+}
+
+// readRequest returns the line that somebody says, or nothing.
+func readRequest(conn net.Conn) string {
+	conn.SetReadDeadline(time.Now().Add(requestTime))
+	line, _ := bufio.NewReader(io.LimitReader(conn, maxRequest)).ReadString('\n')
+	return strings.TrimSuffix(line, "\n")
+}
+
+// answer does what a request says.
+func answer(request string, status func() report, resync func(client string) (string, error)) any {
+	client, isResync := strings.CutPrefix(request, resyncWord)
+	switch {
+	case isResync:
+		done, err := resync(client)
+		if err != nil {
+			return reply{Error: err.Error()}
+		}
+		return reply{Done: done}
+	case request != "":
+		return reply{Error: fmt.Sprintf("unknown request %q", request)}
+	}
+	return status()
 }
 
 // acceptPause is the wait after accept failed.

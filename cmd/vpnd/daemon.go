@@ -31,6 +31,7 @@ type daemon struct {
 	set     *netif.Set
 	hooks   *hooks
 	tunnel  *tunnel.Tunnel
+	auth    *auth        // nil: shared keys
 	line    *line        // nil: over TCP
 	chat    *chat.Script // as it was read at the start
 	started time.Time
@@ -42,7 +43,7 @@ const garbage = 25
 
 // serve brings the interface up, calls ready, and carries packets until a signal
 // ends it. What fails before ready is the command's error.
-func serve(c *conf.Config, sys system, log *slog.Logger, ready func() error) (err error) {
+func serve(c *conf.Config, phrases *passphrases, sys system, log *slog.Logger, ready func() error) (err error) {
 	debug.SetGCPercent(garbage)
 	closing := func(what string, f func() error) {
 		if cerr := f(); cerr != nil && err == nil {
@@ -54,6 +55,9 @@ func serve(c *conf.Config, sys system, log *slog.Logger, ready func() error) (er
 		return err
 	}
 	defer s.close()
+	if err := s.unlock(c, phrases); err != nil {
+		return err
+	}
 	set, err := netif.Open(c.StateDir, c.Name, log)
 	if err != nil {
 		return err
@@ -67,7 +71,12 @@ func serve(c *conf.Config, sys system, log *slog.Logger, ready func() error) (er
 		}
 		defer closing("remove pidfile", p.remove)
 	}
-	d := &daemon{log: log, set: set, chat: s.chat, started: time.Now()}
+	auth, err := openAuth(c, s, log)
+	if err != nil {
+		return err
+	}
+	defer closing("transaction numbers", auth.close)
+	d := &daemon{log: log, set: set, auth: auth, chat: s.chat, started: time.Now()}
 	d.conf.Store(c)
 	// Before slipup: what is on the host by then must not be left by a signal.
 	signals, release := sys.signals()
@@ -78,7 +87,7 @@ func serve(c *conf.Config, sys system, log *slog.Logger, ready func() error) (er
 	if err != nil {
 		log.Warn("no control socket, --status will not work", "error", err)
 	} else {
-		control.serve(d.status)
+		control.serve(d.status, d.auth.resync)
 		defer closing("remove control socket", control.close)
 	}
 	if err := ready(); err != nil {
@@ -216,7 +225,8 @@ func (d *daemon) tunnelConfig(c *conf.Config, s *secrets) tunnel.Config {
 		}
 		t.Ciphers = append(t.Ciphers, cipher)
 	}
-	if c.Mode == conf.Client {
+	d.auth.configure(&t)
+	if c.Mode == conf.Client && s.keys != nil {
 		t.Client = s.keys[0].ClientID(machineID(), c.Name)
 	}
 	if c.Device != "" {

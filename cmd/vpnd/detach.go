@@ -12,10 +12,13 @@ import (
 )
 
 // readyEnv tells the second process of a detaching daemon that descriptor readyFD
-// is where it says that it is up.
+// is where it says that it is up, phraseEnv that phraseFD gives it the pass phrase of
+// its key.
 const (
-	readyEnv = "VPND_READY_FD"
-	readyFD  = 3
+	readyEnv  = "VPND_READY_FD"
+	readyFD   = 3
+	phraseEnv = "VPND_PASSPHRASE_FD"
+	phraseFD  = 4
 )
 
 // runDaemon is vpnd without a command. A daemon that detaches runs in a second
@@ -23,25 +26,34 @@ const (
 // otherwise ends with its exit code.
 func (o *options) runDaemon(sys system) error {
 	second := os.Getenv(readyEnv) != ""
+	if second && os.Getenv(phraseEnv) != "" {
+		o.passphraseFD = new(phraseFD)
+	}
 	os.Unsetenv(readyEnv)
+	os.Unsetenv(phraseEnv)
 	closeInherited()
 	if !o.foreground && !second {
-		return detach(sys)
+		phrase, err := o.handOn(sys)
+		if err != nil {
+			return err
+		}
+		return detach(sys, phrase)
 	}
 	c, err := o.config()
 	if err != nil {
 		return err
 	}
+	phrases := newPassphrases(o, sys)
 	if o.foreground {
 		out := newLogQueue(sys.stderr)
 		defer out.close()
-		return serve(c, sys, foregroundLog(out), func() error {
+		return serve(c, phrases, sys, foregroundLog(out), func() error {
 			_ = dropCrashes(crashFile(c)) // it is of no use here
 			return nil
 		})
 	}
 	log, syslog := newSyslog(c.Name, sys.stderr)
-	err = serve(c, sys, log, func() error {
+	err = serve(c, phrases, sys, log, func() error {
 		if err := keepCrashes(crashFile(c), log); err != nil {
 			log.Warn("the reason of a crash would be lost", "error", err)
 		}
@@ -58,8 +70,9 @@ func (o *options) runDaemon(sys system) error {
 	return err
 }
 
-// detach starts this program again and waits until it is up.
-func detach(sys system) error {
+// detach starts this program again, with a pass phrase if there is one, and waits
+// until it is up.
+func detach(sys system, phrase []byte) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
@@ -74,6 +87,15 @@ func detach(sys system) error {
 	cmd.Stdout, cmd.Stderr = sys.stdout, sys.stderr
 	cmd.ExtraFiles = []*os.File{write}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if phrase != nil {
+		given, err := pipeOf(phrase)
+		if err != nil {
+			return err
+		}
+		defer given.Close()
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", phraseEnv, phraseFD))
+		cmd.ExtraFiles = append(cmd.ExtraFiles, given)
+	}
 	err = cmd.Start()
 	write.Close()
 	if err != nil {
@@ -87,6 +109,18 @@ func detach(sys system) error {
 		return &exitError{code: e.ExitCode()} // it has said why
 	}
 	return exitf(exitInternal, "the background process ended before it was up: %w", err)
+}
+
+// pipeOf returns the end of a pipe that gives a pass phrase, which is clear then.
+// There is room in a pipe for it.
+func pipeOf(phrase []byte) (*os.File, error) {
+	defer clear(phrase)
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	_, err = write.Write(phrase)
+	return read, errors.Join(err, write.Close())
 }
 
 // sayReady lets go of the terminal and of the directory, and tells the first

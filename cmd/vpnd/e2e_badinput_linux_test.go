@@ -264,7 +264,13 @@ func TestUsage(t *testing.T) {
 		{"-x -c keys", exitUsage, `exclude each other`},
 		{"--passphrase", exitUsage, `--passphrase goes with -x`},
 		{"-c --passphrase vpnd.key", exitUsage, `--passphrase goes with -x`},
-		{"--passphrase-fd 3", exitUsage, `--passphrase-fd goes with -x and -c`},
+		{"-m --passphrase-fd 3", exitUsage, `--passphrase-fd goes with -x, -c, --check and the daemon`},
+		{"-t --passphrase-fd 3", exitUsage, `--passphrase-fd goes with -x, -c, --check and the daemon`},
+		{"--status --passphrase-fd 3", exitUsage, `--passphrase-fd goes with -x, -c, --check and the daemon`},
+		{"--resync x --passphrase-fd 3", exitUsage, `--passphrase-fd goes with -x, -c, --check and the daemon`},
+		{"--resync x --status", exitUsage, `exclude each other`},
+		{"--resync", exitUsage, `flag needs an argument: --resync`},
+		{"--resync x y", exitUsage, `^vpnd: unexpected argument "y"`},
 		{"-x --passphrase-fd three keys", exitUsage, `"--passphrase-fd" flag: it is not the number of a descriptor`},
 		{"-x --passphrase-fd -1 keys", exitUsage, `"--passphrase-fd" flag: it is not the number of a descriptor`},
 		{"-t --check", exitUsage, `exclude each other`},
@@ -344,8 +350,8 @@ func TestLaterBuild(t *testing.T) {
 	w.configure()
 	c := w.client
 	later := []string{
-		"pool 10.0.0.0/24", "peers peers", "clienttoclient on", "passphrase file", "proxy http://192.0.2.9", "redirect on", "dns 10.77.0.1",
-		"user nobody", "metrics 127.0.0.1:1", "logformat json", "auth strong", "local auto",
+		"pool 10.0.0.0/24", "peers peers", "clienttoclient on", "proxy http://192.0.2.9", "redirect on", "dns 10.77.0.1",
+		"user nobody", "metrics 127.0.0.1:1", "logformat json", "local auto",
 	}
 	c.also(later...)
 	c.untouched(func() {

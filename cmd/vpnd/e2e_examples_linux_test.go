@@ -65,6 +65,18 @@ func TestExampleCable(t *testing.T) {
 	w.server.stop()
 }
 
+func TestExampleStrong(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.strongKeys(nil)
+	w.server.example("strong", "server.conf")
+	w.client.example("strong", "client.conf")
+	w.up()
+	w.client.finds(exampleServer)
+	w.client.stop()
+	w.server.stop()
+}
+
 // TestExampleDialup has the two ends call each other by telephone.
 func TestExampleDialup(t *testing.T) {
 	t.Parallel()

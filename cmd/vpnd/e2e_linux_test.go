@@ -87,6 +87,8 @@ type site struct {
 	name string
 	dir  string
 	ns   *lab.Namespace
+	// other is the other end.
+	other *site
 	*lab.Process
 }
 
@@ -104,6 +106,7 @@ func newWorld(t *testing.T) *world {
 	})
 	w := &world{Lab: l}
 	w.server, w.client = newSite(t, l, "server"), newSite(t, l, "client")
+	w.server.other, w.client.other = w.client, w.server
 	w.path, err = l.Path(w.server.ns, w.client.ns, lab.Prefixes("192.0.2.1/24", "2001:db8:1::1/64"), lab.Prefixes("198.51.100.1/24", "2001:db8:2::1/64"))
 	must(t, err)
 	must(t, exec.Command(binary, "-m", w.server.file("vpnd.key")).Run())

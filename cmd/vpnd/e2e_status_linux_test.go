@@ -37,7 +37,7 @@ func TestStatusFields(t *testing.T) {
 			"wire":      "packets_in packets_out bytes_in bytes_out",
 			"drops_out": "no_link queue_full too_long malformed link_lost device_read unwanted",
 			"drops_in":  "malformed too_old device_write discovery",
-			"refused":   "address door replay silent terms no_confirm crowd",
+			"refused":   "address door replay silent terms no_confirm crowd number",
 		} {
 			object, _ := names[field].(map[string]any)
 			checkNames(t, s.name+" "+field, object, want)

@@ -15,7 +15,7 @@ import (
 // other.
 func TestImports(t *testing.T) {
 	allowed := map[string]string{
-		"cmd/vpnd":            "conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif",
+		"cmd/vpnd":            "conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif tunnel/number",
 		"cmd/internal/bench":  "cmd/internal/lab cmd/internal/router serial/serialtest",
 		"cmd/internal/demo":   "cmd/internal/lab serial/serialtest",
 		"cmd/internal/lab":    "",
@@ -27,7 +27,7 @@ func TestImports(t *testing.T) {
 		"serial":              "",
 		"serial/chat":         "",
 		"serial/serialtest":   "",
-		"tunnel":              "compress crypto tunnel/frame tunnel/queue",
+		"tunnel":              "compress crypto tunnel/frame tunnel/number tunnel/queue",
 		"tunnel/frame":        "",
 		"tunnel/hook":         "",
 		"tunnel/link":         "serial serial/chat",

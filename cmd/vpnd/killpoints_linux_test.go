@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"syscall"
 
@@ -27,6 +28,8 @@ type point struct {
 	// command ends with.
 	detached bool
 	code     int
+	// strong is a link with strong keys.
+	strong bool
 }
 
 // moment is the nth call that matches.
@@ -127,6 +130,9 @@ var running = logged("hook output", "line=waiting")
 func term(s *site)   { must(s.t, s.Signal(syscall.SIGTERM)) }
 func redial(s *site) { must(s.t, s.Signal(syscall.SIGUSR1)) }
 
+// recall has the other end call, so that this one has a number more.
+func recall(s *site) { redial(s.other) }
+
 // reroute reloads a configuration with two routes more, of which one does not go
 // into the tunnel, and without one that there was.
 func reroute(s *site) {
@@ -191,7 +197,23 @@ func points() []point {
 	for i := range detaching {
 		detaching[i].detached = true
 	}
-	return append(append(append(starting, linking...), changing...), detaching...)
+	remembering := []point{
+		{name: "client's number: file locked", end: client, moments: after(unix.SYS_FLOCK, file(".number.lock")).twice()},
+		{name: "client's number: written, not on the disk", end: client, moments: after(unix.SYS_PWRITE64, file(".number")).twice()},
+		{name: "client's number: on the disk, F1 not sent", end: client, moments: before(unix.SYS_WRITE, kind("socket"), length(flight1)).twice()},
+		{name: "client's number: F1 sent", end: client, moments: sent(flight1).twice()},
+		{name: "server's numbers: locked", end: server, moments: after(unix.SYS_FLOCK, file(".numbers.lock")).twice()},
+		{name: "server's numbers: being written anew", end: server, moments: after(unix.SYS_PWRITE64, file(".numbers.new")).twice()},
+		{name: "server's numbers: written anew, not renamed", end: server, moments: before(unix.SYS_RENAMEAT, path(".numbers.new")).twice()},
+		{name: "server's numbers: written anew, F2 not sent", end: server, moments: before(unix.SYS_WRITE, kind("socket"), length(flight2)).twice()},
+		{name: "server's numbers: F2 sent", end: server, moments: sent(flight2).twice()},
+		{name: "server's numbers: one more, not on the disk", end: server, do: recall, moments: before(unix.SYS_FSYNC, file(".numbers")).once()},
+		{name: "server's numbers: one more, F2 not sent", end: server, do: recall, moments: before(unix.SYS_WRITE, kind("socket"), length(flight2)).once()},
+	}
+	for i := range remembering {
+		remembering[i].strong = true
+	}
+	return slices.Concat(starting, linking, changing, detaching, remembering)
 }
 
 // lastRoute is how many routes a client of these tests makes: the pin, the two to

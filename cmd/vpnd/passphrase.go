@@ -24,10 +24,13 @@ const (
 )
 
 // passphrases gets pass phrases: from the descriptor that the command line names, or
-// else from systemd, or else from the terminal. They come neither from an argument nor
+// else from the file that the configuration names, or else from systemd, or else from
+// the terminal. They come neither from an argument nor
 // from the environment, which others can read.
 type passphrases struct {
 	fd      *int
+	path    string   // "" without
+	silent  bool     // nobody is asked
 	pending [][]byte // lines of the descriptor that were not used yet; nil: it was not read
 	signals func() (<-chan os.Signal, func())
 }
@@ -55,11 +58,25 @@ func (p *passphrases) unlock(path string, file *crypto.StrongFile) (*crypto.Stro
 
 // present returns the pass phrase of a file that is sealed.
 func (p *passphrases) present(prompt string) ([]byte, error) {
-	if p.fd != nil {
-		return p.line()
-	}
-	if phrase, err := readCredential(); phrase != nil || err != nil {
+	if phrase, err := p.handOn(prompt); phrase != nil || err != nil {
 		return phrase, err
+	}
+	if p.path != "" {
+		return readPhraseFile(p.path)
+	}
+	return readCredential()
+}
+
+// handOn returns the pass phrase if another process of this command could not get it
+// by itself.
+func (p *passphrases) handOn(prompt string) ([]byte, error) {
+	switch {
+	case p.fd != nil:
+		return p.line()
+	case p.path != "" || hasCredential():
+		return nil, nil
+	case p.silent:
+		return nil, errNoTerminal
 	}
 	return p.ask(prompt)
 }
@@ -178,14 +195,10 @@ func readPhrases(f *os.File) ([]byte, error) {
 
 // readCredential returns what systemd has for us, nil if it has nothing.
 func readCredential() ([]byte, error) {
-	dir := os.Getenv(credentialsEnv)
-	if dir == "" {
+	if !hasCredential() {
 		return nil, nil
 	}
-	f, err := os.OpenFile(filepath.Join(dir, credential), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
+	f, err := os.OpenFile(credentialFile(), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("pass phrase: %w", err)
 	}
@@ -194,9 +207,35 @@ func readCredential() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pass phrase: %w", err)
 	}
+	return onlyLine(f.Name(), text)
+}
+
+// hasCredential reports whether systemd has a pass phrase for us.
+func hasCredential() bool {
+	if os.Getenv(credentialsEnv) == "" {
+		return false
+	}
+	_, err := os.Lstat(credentialFile())
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+func credentialFile() string { return filepath.Join(os.Getenv(credentialsEnv), credential) }
+
+// readPhraseFile returns what stands in a file, of which crypto demands the same as of
+// a key.
+func readPhraseFile(path string) ([]byte, error) {
+	text, err := crypto.ReadPrivate("file of the pass phrase", path)
+	if err != nil {
+		return nil, err
+	}
+	return onlyLine(path, text)
+}
+
+// onlyLine returns the one line that a file has.
+func onlyLine(name string, text []byte) ([]byte, error) {
 	text = bytes.TrimSuffix(text, []byte("\n"))
 	if len(text) == 0 || bytes.ContainsRune(text, '\n') {
-		return nil, fmt.Errorf("pass phrase: %s is not one line", f.Name())
+		return nil, fmt.Errorf("pass phrase: %s is not one line", name)
 	}
 	return text, nil
 }

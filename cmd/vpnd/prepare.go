@@ -16,7 +16,9 @@ import (
 // secrets is what a configuration names and the system has to hold ready before
 // anything is changed on it.
 type secrets struct {
-	keys   []*crypto.Key
+	keys   []*crypto.Key // shared ones
+	file   *crypto.StrongFile
+	strong *crypto.StrongKey // nil: shared ones, or sealed still
 	random io.Reader
 	chat   *chat.Script // nil without
 	close  func()
@@ -38,14 +40,7 @@ func prepare(c *conf.Config) (*secrets, error) {
 		}
 	}
 	s := &secrets{random: rand.Reader, close: func() {}}
-	key, err := crypto.LoadKey(c.KeyFile)
-	problem("keyfile", err)
-	s.keys = append(s.keys, key)
-	if c.OldKeyFile != "" {
-		old, err := crypto.LoadKey(c.OldKeyFile)
-		problem("oldkeyfile", err)
-		s.keys = append(s.keys, old)
-	}
+	s.loadKeys(c, problem)
 	if c.RandomDev != "" {
 		device, err := openRandom(c.RandomDev)
 		problem("randomdev", err)
@@ -54,6 +49,7 @@ func prepare(c *conf.Config) (*secrets, error) {
 		}
 	}
 	if c.ModemChat != "" {
+		var err error
 		s.chat, err = chat.ParseFile(c.ModemChat)
 		for _, mistake := range unjoin(err) {
 			if errors.As(mistake, new(*chat.Error)) {
@@ -112,8 +108,13 @@ func (o *options) runCheck(sys system) error {
 	if err != nil {
 		return err
 	}
-	s.close()
-	_, err = fmt.Fprintf(sys.stdout, "%s is right: %s, key %v\n", c.Path, c.Mode, s.keys[0].ID())
+	defer s.close()
+	phrases := newPassphrases(o, sys)
+	phrases.silent = true // a sealed key is opened if that needs nobody
+	if err := s.unlock(c, phrases); err != nil && !errors.Is(err, errNoTerminal) {
+		return err
+	}
+	_, err = fmt.Fprintf(sys.stdout, "%s is right: %s, %s\n", c.Path, c.Mode, s.about())
 	return err
 }
 

@@ -58,6 +58,7 @@ func needRestart(old, new *conf.Config) (keywords []string) {
 		{"remote", old.Remote, new.Remote},
 		{"keyfile", old.KeyFile, new.KeyFile},
 		{"oldkeyfile", old.OldKeyFile, new.OldKeyFile},
+		{"passphrase", old.Passphrase, new.Passphrase},
 		{"keysize", old.KeySize, new.KeySize},
 		{"keyttl", old.KeyTTL, new.KeyTTL},
 		{"maxdelay", old.MaxDelay, new.MaxDelay},

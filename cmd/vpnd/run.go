@@ -61,6 +61,7 @@ type options struct {
 	check        bool
 	status       bool
 	json         bool
+	resync       string
 	chat         bool
 	lookup       bool
 	version      bool
@@ -80,6 +81,7 @@ func parseOptions(args []string) (*options, error) {
 	f.BoolVar(&o.check, "check", false, "check configuration, key and hooks, change nothing")
 	f.BoolVar(&o.status, "status", false, "print the state of the running daemon")
 	f.BoolVar(&o.json, "json", false, "with --status: as JSON")
+	f.StringVar(&o.resync, "resync", "", "on a server: let this client be told its transaction number")
 	f.BoolVarP(&o.chat, "test-chat", "t", false, "run the modem chat alone and show it")
 	f.BoolVarP(&o.lookup, "lookup", "l", false, "accepted, without effect: names are always looked up")
 	f.BoolVarP(&o.makeStrong, "make-strong-keys", "x", false, "make a strong pair of keys in the directory that is named")
@@ -102,19 +104,20 @@ func (o *options) usage() string {
 		"       vpnd -c FILE                  check a key file, change its pass phrase\n" +
 		"       vpnd --check [-f FILE]        check the configuration\n" +
 		"       vpnd -t [-f FILE]             test the modem chat\n" +
-		"       vpnd --status [--json] [-f FILE]\n"
+		"       vpnd --status [--json] [-f FILE]\n" +
+		"       vpnd --resync CLIENT [-f FILE]\n"
 }
 
 func (o *options) validate() error {
 	commands := 0
-	for _, set := range []bool{o.makeKey, o.makeStrong, o.checkKey, o.check, o.status, o.chat} {
+	for _, set := range []bool{o.makeKey, o.makeStrong, o.checkKey, o.check, o.status, o.chat, o.flags.Changed("resync")} {
 		if set {
 			commands++
 		}
 	}
 	switch {
 	case commands > 1:
-		return exitf(exitUsage, "-m, -x, -c, -t, --check and --status exclude each other")
+		return exitf(exitUsage, "-m, -x, -c, -t, --check, --status and --resync exclude each other")
 	case o.json && !o.status:
 		return exitf(exitUsage, "--json goes with --status")
 	case len(o.args) > 1 || len(o.args) == 1 && !o.makeKey && !o.makeStrong && !o.checkKey:
@@ -205,6 +208,8 @@ func (o *options) run(sys system) error {
 		return o.runCheck(sys)
 	case o.chat:
 		return o.runChat(sys)
+	case o.resync != "":
+		return o.runResync(sys)
 	}
 	return o.runDaemon(sys)
 }

@@ -124,7 +124,7 @@ func (s stage) mountDev() error {
 	for _, node := range []struct {
 		name         string
 		major, minor uint32
-	}{{"null", 1, 3}, {"random", 1, 8}, {"urandom", 1, 9}, {"net/tun", 10, 200}} {
+	}{{"null", 1, 3}, {"tty", 5, 0}, {"random", 1, 8}, {"urandom", 1, 9}, {"net/tun", 10, 200}} {
 		path := filepath.Join("/dev", node.name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err

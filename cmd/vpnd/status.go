@@ -39,13 +39,23 @@ func (o *options) runStatus(sys system) error {
 	return err
 }
 
-func ask(socket string) ([]byte, error) {
+// ask asks for the report.
+func ask(socket string) ([]byte, error) { return request(socket, "") }
+
+// request says a line at a control socket, and returns the answer.
+func request(socket, line string) ([]byte, error) {
 	conn, err := net.DialTimeout("unix", socket, controlTimeout)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(controlTimeout))
+	if _, err := io.WriteString(conn, line); err != nil {
+		return nil, err
+	}
+	if err := conn.(*net.UnixConn).CloseWrite(); err != nil {
+		return nil, err
+	}
 	return io.ReadAll(io.LimitReader(conn, maxReport))
 }
 

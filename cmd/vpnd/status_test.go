@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"path/filepath"
@@ -141,6 +142,50 @@ func TestAsk(t *testing.T) {
 	}
 }
 
+// TestControlRequests says things at a control socket.
+func TestControlRequests(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	c, err := listenControl(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked string
+	c.serve(func() report { return report{Instance: "x"} }, func(client string) (string, error) {
+		if asked = client; client == "nobody" {
+			return "", errors.New("there is nobody")
+		}
+		return "done for " + client, nil
+	})
+	for _, tt := range []struct{ line, asked, want string }{
+		{"", "", `{"instance":"x",`},
+		{"\n", "", `{"instance":"x",`},
+		{"resync office\n", "office", `{"done":"done for office"}`},
+		{"resync the office\nmore\n", "the office", `{"done":"done for the office"}`},
+		{"resync office", "office", `{"done":"done for office"}`},
+		{"resync nobody\n", "nobody", `{"error":"there is nobody"}`},
+		{"resync\n", "", `{"error":"unknown request \"resync\""}`},
+		{"Resync office\n", "", `{"error":"unknown request \"Resync office\""}`},
+		{"status\n", "", `{"error":"unknown request \"status\""}`},
+	} {
+		asked = ""
+		text, err := request(path, tt.line)
+		if err != nil || !strings.HasPrefix(string(text), tt.want) || asked != tt.asked {
+			t.Errorf("%q: %q, %v, client %q, want %s, %q", tt.line, text, err, asked, tt.want, tt.asked)
+		}
+	}
+	conn, err := net.Dial("unix", path) // says nothing, and goes on listening
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if text, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(text), `{"instance":"x",`) {
+		t.Errorf("to somebody silent: %q, %v", text, err)
+	}
+	if err := c.close(); err != nil {
+		t.Error(err)
+	}
+}
+
 type endless struct{}
 
 func (endless) Read(b []byte) (int, error) { return len(b), nil }
@@ -152,7 +197,7 @@ func TestControlReadsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.serve(func() report { return report{Instance: "x"} })
+	c.serve(func() report { return report{Instance: "x"} }, nil)
 	var talkers []net.Conn
 	for range 20 {
 		conn, err := net.Dial("unix", path)

@@ -2,11 +2,13 @@ package main
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"vpnd/crypto"
 )
@@ -25,8 +27,10 @@ func (o *options) validateStrong() error {
 	switch {
 	case o.passphrase && !o.makeStrong:
 		return exitf(exitUsage, "--passphrase goes with -x; -c asks by itself")
-	case o.passphraseFD != nil && !o.makeStrong && !o.checkKey:
-		return exitf(exitUsage, "--passphrase-fd goes with -x and -c")
+	case o.passphraseFD != nil && (o.makeKey || o.status || o.chat || o.flags.Changed("resync")):
+		return exitf(exitUsage, "--passphrase-fd goes with -x, -c, --check and the daemon")
+	case o.flags.Changed("resync") && (o.resync == "" || len(resyncWord+o.resync) >= maxRequest || strings.Contains(o.resync, "\n")):
+		return exitf(exitUsage, "--resync needs the name of a client, or the id of its link")
 	case o.makeStrong && len(o.args) == 0:
 		return exitf(exitUsage, "-x needs a directory")
 	case o.checkKey && len(o.args) == 0:
@@ -97,6 +101,27 @@ func keyError(err error) error {
 		return err
 	}
 	return exit(exitConfig, err)
+}
+
+// runResync is vpnd --resync.
+func (o *options) runResync(sys system) error {
+	c, err := o.config()
+	if err != nil {
+		return err
+	}
+	text, err := request(c.Control, resyncWord+o.resync+"\n")
+	if err != nil {
+		return exitf(exitUnavailable, "no answer from %s: is vpnd running? (%w)", c.Name, err)
+	}
+	var got reply
+	switch err := json.Unmarshal(text, &got); {
+	case err != nil || got == reply{}:
+		return exitf(exitUnavailable, "answer from %s: not that of a vpnd which knows --resync", c.Control)
+	case got.Error != "":
+		return exitf(exitUsage, "%s", printable(got.Error))
+	}
+	_, err = fmt.Fprintln(sys.stdout, printable(got.Done))
+	return err
 }
 
 // checkShared is vpnd -c with a key of vpnd -m.

@@ -26,13 +26,21 @@ type typist struct {
 // newTypist starts vpnd on a terminal of its own. before changes the command.
 func newTypist(t *testing.T, before func(*exec.Cmd), args ...string) *typist {
 	t.Helper()
-	k := &typist{t: t, cmd: exec.Command(binary, args...), out: make(chan []byte)}
+	cmd := exec.Command(binary, args...)
 	if before != nil {
-		before(k.cmd)
+		before(cmd)
 	}
-	var err error
-	k.pty, err = pty.Start(k.cmd)
-	must(t, err)
+	return atTerminal(t, cmd, func(start func() error) error { return start() })
+}
+
+// atTerminal is newTypist of a command that is started in a place of its own.
+func atTerminal(t *testing.T, cmd *exec.Cmd, in func(start func() error) error) *typist {
+	t.Helper()
+	k := &typist{t: t, cmd: cmd, out: make(chan []byte)}
+	must(t, in(func() (err error) {
+		k.pty, err = pty.Start(k.cmd)
+		return err
+	}))
 	t.Cleanup(func() {
 		k.cmd.Process.Kill() // if it runs still
 		k.pty.Close()

@@ -70,6 +70,7 @@ type Journal struct {
 // batch is the calls that are written at once.
 type batch struct {
 	records []record
+	before  []uint64 // the number before each
 	done    chan struct{}
 	err     error
 }
@@ -149,7 +150,7 @@ func (j *Journal) Accept(id ID, c Call) (Finding, error) {
 	}
 	j.last[id] = c.Number
 	delete(j.told, id)
-	b, first := j.join(record{id, c.Number})
+	b, first := j.join(record{id, c.Number}, last)
 	j.mu.Unlock()
 	if first {
 		j.lead(b)
@@ -169,13 +170,15 @@ func finding(c Call, last uint64) Finding {
 	return Foreign
 }
 
-// join adds a record to the next batch. The first in it has to lead.
-func (j *Journal) join(r record) (b *batch, first bool) {
+// join adds a record to the next batch, and the number before it. The first in it has
+// to lead.
+func (j *Journal) join(r record, last uint64) (b *batch, first bool) {
 	if j.next == nil || len(j.next.records) == maxLinks {
 		j.next = &batch{done: make(chan struct{})}
 		first = true
 	}
 	j.next.records = append(j.next.records, r)
+	j.next.before = append(j.next.before, last)
 	return j.next, first
 }
 
@@ -189,9 +192,26 @@ func (j *Journal) lead(b *batch) {
 	j.mu.Unlock()
 	if b.err = j.write(b.records); b.err != nil {
 		b.err = fmt.Errorf("transaction number not stored: %w: the caller is not answered", b.err)
+		j.forget(b)
 	}
 	<-j.turn
 	close(b.done)
+}
+
+// forget takes back the numbers of a batch: nobody was answered, and a client on a
+// serial line sends the same flight again.
+func (j *Journal) forget(b *batch) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for i, r := range slices.Backward(b.records) {
+		switch {
+		case j.last[r.id] != r.number: // a later one is being written
+		case b.before[i] == 0:
+			delete(j.last, r.id)
+		default:
+			j.last[r.id] = b.before[i]
+		}
+	}
 }
 
 func (j *Journal) write(records []record) (err error) {

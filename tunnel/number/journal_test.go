@@ -246,18 +246,18 @@ func TestJournalTooManyLinks(t *testing.T) {
 func TestJournalFullBatch(t *testing.T) {
 	j := openTestJournal(t, newFakeDisk())
 	accept(t, j, testID, 1)
-	full, first := j.join(record{testID, 2})
+	full, first := j.join(record{testID, 2}, 1)
 	if !first {
 		t.Fatal("the first in a batch does not lead it")
 	}
 	full.records = make([]record, maxLinks)
-	next, first := j.join(record{testID, 3})
+	next, first := j.join(record{testID, 3}, 2)
 	if next == full || !first {
 		t.Fatalf("batch of %d records, first %v", len(next.records), first)
 	}
 	full.records = []record{{testID, 2}}
 	j.lead(full)
-	if again, first := j.join(record{testID, 4}); again != next || first {
+	if again, first := j.join(record{testID, 4}, 3); again != next || first {
 		t.Error("the end of one batch has ended the next")
 	}
 	j.lead(next)

@@ -2,6 +2,7 @@ package number
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -119,11 +120,33 @@ func TestJournalFullDisk(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	}
-	refused(t, j, testID, 22) // it may be on the disk
+	refused(t, j, testID, 10)
 	d.full = false
+	accept(t, j, testID, 22) // a client on a serial line sends it again
+	refused(t, j, testID, 22)
 	accept(t, j, testID, 30)
 	j = openTestJournal(t, d.unplugged(rand.New(rand.NewPCG(1, 1))))
 	refused(t, j, testID, 30)
+}
+
+// What was not stored leaves no trace, whoever it came from and in what order; what
+// came after it does.
+func TestJournalForgets(t *testing.T) {
+	other, new := ID{2}, ID{3}
+	d := newFakeDisk()
+	j := openTestJournal(t, d)
+	accept(t, j, testID, 10)
+	accept(t, j, other, 5)
+	d.full = true
+	b, _ := j.join(record{testID, 11}, 10)
+	j.join(record{other, 6}, 5)
+	j.join(record{testID, 12}, 11)
+	j.join(record{new, 1}, 0)
+	j.last[testID], j.last[other], j.last[new] = 12, 7, 1 // 7 waits for the next batch
+	j.lead(b)
+	if want := map[ID]uint64{testID: 10, other: 7}; b.err == nil || !maps.Equal(j.last, want) {
+		t.Errorf("error %v, numbers %v, want %v", b.err, j.last, want)
+	}
 }
 
 // TestJournalShared lets a thousand clients call at once: nobody waits for a sync of

@@ -10,9 +10,10 @@ type target struct {
 var targets = []target{
 	{"crypto", ``},
 	{"tunnel/frame", ``},
+	{"tunnel/number", `^(batch|client|journal|number)\.go `},
 	{"compress", `^decoder\.go `},
-	{"tunnel", `^(hello|serve|lobby|receive|rekey|delay|line_receive|line_answer|line_call)\.go ` +
-		`|^call\.go Tunnel\.(attempt|greetServer)$` +
+	{"tunnel", `^(hello|serve|auth|strong|lobby|receive|rekey|delay|line_receive|line_answer|line_call)\.go ` +
+		`|^call\.go Tunnel\.(attempt|greetServer|judge)$` +
 		`|^segments\.go offload\.(headers|many)$|^deliver\.go deliverer\.deliverWhole$` +
 		`|^session\.go (Tunnel\.newSession|lineError|session\.(post|run|hangUp|hangUpConn))$`},
 }
