@@ -12,7 +12,7 @@ import (
 func benchmark(b *testing.B, f func(b *testing.B, e *Encoder, blocks [][]byte)) {
 	text := sourceText(b)
 	noise := randomBytes(rand.New(rand.NewPCG(2, 2)), len(text))
-	for _, policy := range []string{"off", "s2", "deflate", "zstd"} {
+	for _, policy := range []string{"off", "s2", "deflate", "zstd", "model"} {
 		for name, data := range map[string][]byte{"text": text, "noise": noise} {
 			for _, n := range []int{1400, 16384} {
 				b.Run(fmt.Sprintf("%s/%s/%d", policy, name, n), func(b *testing.B) {
@@ -61,7 +61,7 @@ func BenchmarkDecode(b *testing.B) {
 // BenchmarkRelease is what the first block after an idle time costs.
 func BenchmarkRelease(b *testing.B) {
 	block := bytes.Repeat([]byte("a block "), 200)
-	for _, policy := range []string{"s2", "deflate", "zstd"} {
+	for _, policy := range []string{"s2", "deflate", "zstd", "model"} {
 		b.Run(policy, func(b *testing.B) {
 			e := newEncoder(b, policy)
 			dst := make([]byte, 0, 1+MaxBlock)

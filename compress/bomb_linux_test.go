@@ -197,6 +197,11 @@ func bombs(t *testing.T) []bomb {
 		{"deflate of trees of one code", flateHead, deflateBlocks(shallow), 0, nil},
 		{"deflate of trees of 15 bits", flateHead, deflateBlocks(deep), 0, nil},
 
+		{"model, the largest block from a few bytes", byte(Model)<<4 | stateful | reset, claimed(maxModel), maxModel, nil},
+		{"model, the same without a history", byte(Model) << 4, claimed(maxModel), maxModel, nil},
+		{"model, an empty block", byte(Model) << 4, claimed(0), 0, nil},
+		{"model, raw and longer than any block", byte(Model)<<4 | stateful | reset | raw, make([]byte, maxModel+1), 0, ErrTooLarge},
+
 		{"zstd, 16 runs", zstdHead, last(runs(16)), 64000, nil},
 		{"zstd, 17 runs", zstdHead, last(runs(17)), 0, ErrCorrupt},
 		{"zstd of empty blocks", zstdHead, filled(zstdHeader(0), zstdBlock(0, 0), zstdLast), 0, ErrCorrupt},

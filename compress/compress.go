@@ -3,33 +3,40 @@
 // A block is the content of one BATCH frame, at most MaxBlock bytes. On the
 // wire it is one header byte and a body:
 //
-//	  7   6   5   4     3          2       1   0
-//	+---------------+----------+-------+---------+
-//	|    method     | stateful | reset |  spare  |  body ...
-//	+---------------+----------+-------+---------+
+//	  7   6   5   4     3          2      1     0
+//	+---------------+----------+-------+-----+-------+
+//	|    method     | stateful | reset | raw | spare |  body ...
+//	+---------------+----------+-------+-----+-------+
 //
-// Each direction has a history: the last 32 KiB of the plain bytes of its
-// stateful blocks. One rule keeps the histories of the two ends equal:
+// Deflate and model have a history: what they have learned from the blocks before.
+// Each direction has one, of one method at a time. These rules keep the histories of
+// the two ends equal:
 //
-//   - A stateful block is appended to the history, whatever its method. With
-//     the reset bit the history is emptied first. Any other block leaves the
-//     history alone.
+//   - A block with the reset bit begins the history of its method, and ends any other.
+//     It begins with the dictionary, a file of packets which are part of the protocol.
+//   - A stateful block is added to the history; one of another method is an error.
+//   - Headers of packets are shortened first, in the dictionary and in each stateful
+//     block, in ways that need no more room: see headers. That has a memory as well,
+//     which each history begins with empty, after the dictionary.
+//   - The raw bit says that the body is the block as it is, because it did not shrink.
+//     Both ends add it to the history all the same, with shortened headers.
+//   - Any other block leaves the history alone, but for a model without a history: it
+//     begins with the dictionary, and ends any history.
 //
-// So a block that deflate has taken into its window but could not shrink
-// travels stored and stateful, and a block that was never shown to deflate
-// travels plainly stored. These are all legal headers; a receiver refuses any
-// other, and a body longer than MaxBlock:
+// These are all legal headers; a receiver refuses any other, and a body longer than
+// MaxBlock:
 //
-//	00          stored    the block as it is
-//	08, 0c      stored    the same, and appended to the history
-//	10          s2        an S2 block with its length in front
-//	28, 2c      deflate   RFC 1951 blocks that refer to the history, ended by a
-//	                      sync flush whose last four bytes 00 00 ff ff are left out
-//	30          zstd      one single-segment frame without its magic number,
-//	                      checksum and dictionary, of at most 16 blocks
+//	00                 stored    the block as it is
+//	10                 s2        an S2 block with its length in front
+//	28, 2c; 2a, 2e     deflate   RFC 1951 blocks that refer to the last 32 KiB, ended by a
+//	                             sync flush whose last four bytes 00 00 ff ff are left out
+//	30                 zstd      one single-segment frame without its magic number,
+//	                             checksum and dictionary, of at most 16 blocks
+//	48, 4c; 4a, 4e     model     an arithmetic code for at most 16 KiB, see model
+//	40                 model     the same without a history
 //
 // A history does not exist before the first reset bit, after Release and after
-// a deflate body that could not be read.
+// a body that could not be read.
 package compress
 
 import (
@@ -47,6 +54,7 @@ const MaxBlock = 65533
 const (
 	stateful = 1 << 3
 	reset    = 1 << 2
+	raw      = 1 << 1
 
 	// scratchSize holds a block in any form: no method adds as much as 64 bytes.
 	scratchSize = MaxBlock + 64
@@ -85,6 +93,8 @@ const (
 	S2
 	Deflate
 	Zstd
+	Model
+	methods = iota
 )
 
 // String returns the keyword of the method.
@@ -98,6 +108,8 @@ func (m Method) String() string {
 		return "deflate"
 	case Zstd:
 		return "zstd"
+	case Model:
+		return "model"
 	}
 	return fmt.Sprintf("method %d", uint8(m))
 }
@@ -107,7 +119,7 @@ func (m Method) String() string {
 type Set uint8
 
 // All is the set of the methods that this package has.
-const All Set = 1<<Stored | 1<<S2 | 1<<Deflate | 1<<Zstd
+const All Set = 1<<Stored | 1<<S2 | 1<<Deflate | 1<<Zstd | 1<<Model
 
 // Has reports whether m is in the set; Stored always is.
 func (s Set) Has(m Method) bool {
@@ -125,7 +137,8 @@ func Accepts(policy string) (Set, error) {
 	return All, nil
 }
 
-// sends returns the method that an end with the policy uses where it pays.
+// sends returns the method that an end with the policy uses where it pays. With auto
+// that is the one that every end has; the slower ones are chosen by worth.
 func sends(policy string) (Method, error) {
 	switch policy {
 	case "off", "asym":

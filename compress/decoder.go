@@ -14,13 +14,16 @@ import (
 // Decoder expands the blocks of one direction. It belongs to one goroutine.
 //
 // Its memory is taken at the first block that needs it and given back by
-// Release: 72 KiB with s2, 270 KiB with zstd, 220 KiB with deflate, and about
-// 350 KiB with all of them.
+// Release: 72 KiB with s2, 270 KiB with zstd, 220 KiB with deflate, 2200 KiB with a
+// model, and about 2650 KiB with all of them.
 type Decoder struct {
 	common  Set
 	block   []byte // the last block
 	input   []byte // a body with what the wire leaves out
-	history []byte // nil: missing
+	history Method // whose history there is; Stored: none
+	headers headers
+	window  []byte // history of Deflate
+	model   *model
 	source  bytes.Reader
 	flate   io.Reader // reads source
 	zstd    *zstd.Decoder
@@ -39,25 +42,19 @@ func (d *Decoder) Decode(src []byte) (block []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if flags&reset != 0 {
-		d.clearHistory()
-	}
-	if flags&stateful != 0 && d.history == nil {
+	if flags&stateful != 0 && flags&reset == 0 && d.history != m {
 		return nil, ErrHistory
 	}
-	block, err = d.expand(m, src[1:])
+	block, err = d.expand(m, flags, src[1:])
 	if err != nil {
 		return nil, fmt.Errorf("expand %s: %w", m, err)
-	}
-	if flags&stateful != 0 {
-		d.remember(block)
 	}
 	return block, nil
 }
 
 // Lost says that a block may be missing: what has a history before it cannot be
 // expanded until the encoder starts a new one.
-func (d *Decoder) Lost() { d.history = nil }
+func (d *Decoder) Lost() { d.history = Stored }
 
 // Release gives the memory of an idle Decoder back, and forgets the history.
 func (d *Decoder) Release() {
@@ -87,13 +84,13 @@ func legal(m Method, flags byte) bool {
 	switch flags {
 	case 0:
 		return m != Deflate
-	case stateful, stateful | reset:
-		return m == Stored || m == Deflate
+	case stateful, stateful | reset, stateful | raw, stateful | reset | raw:
+		return m == Deflate || m == Model
 	}
 	return false
 }
 
-func (d *Decoder) expand(m Method, body []byte) ([]byte, error) {
+func (d *Decoder) expand(m Method, flags byte, body []byte) ([]byte, error) {
 	if m == Stored {
 		return body, nil
 	}
@@ -105,9 +102,69 @@ func (d *Decoder) expand(m Method, body []byte) ([]byte, error) {
 		return d.decodeS2(body)
 	case Zstd:
 		return d.decodeZstd(body)
-	default:
-		return d.inflate(body)
 	}
+	return d.decodeHistory(m, flags, body)
+}
+
+// decodeHistory expands a body by what came before, or without that from the
+// dictionary. If it fails there is no history left: that of the peer has the block.
+func (d *Decoder) decodeHistory(m Method, flags byte, body []byte) (block []byte, err error) {
+	if flags&stateful == 0 || flags&reset != 0 {
+		d.begin(m)
+	}
+	d.history = Stored
+	if flags&raw != 0 {
+		if err := d.learn(m, body); err != nil {
+			return nil, err
+		}
+		d.history = m
+		return body, nil
+	}
+	if m == Model {
+		block, err = d.model.decode(d.block, body)
+	} else {
+		block, err = d.inflate(body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.headers.put(block)
+	if flags&stateful != 0 {
+		d.history = m
+	}
+	return block, nil
+}
+
+// begin begins the history of m.
+func (d *Decoder) begin(m Method) {
+	d.headers.forget()
+	if m == Deflate {
+		if d.window == nil {
+			d.window = make([]byte, 0, historySize)
+		}
+		d.window = d.window[:0]
+		d.remember(dictionary())
+		return
+	}
+	if d.model == nil {
+		d.model = new(model)
+	}
+	d.model.begin()
+}
+
+// learn adds a raw block to the history.
+func (d *Decoder) learn(m Method, block []byte) error {
+	if m == Model && len(block) > maxModel {
+		return ErrTooLarge
+	}
+	plain := d.block[:copy(d.block, block)]
+	d.headers.take(plain)
+	if m == Model {
+		d.model.learn(plain)
+	} else {
+		d.remember(plain)
+	}
+	return nil
 }
 
 func (d *Decoder) decodeS2(body []byte) ([]byte, error) {
@@ -175,25 +232,24 @@ func checkZstd(body []byte) error {
 	return fmt.Errorf("more than %d blocks", maxZstdBlocks)
 }
 
-// inflate leaves no history behind when it fails: the peer's has the block.
 func (d *Decoder) inflate(body []byte) ([]byte, error) {
 	n, err := d.readFlate(d.complete("", body, syncTail+finalBlock))
 	if err != nil {
-		d.history = nil
 		return nil, err
 	}
+	d.remember(d.block[:n])
 	return d.block[:n], nil
 }
 
 // readFlate expands a complete deflate stream into d.block. A stream per block,
-// with the history as its dictionary, ends at a known place; one stream for all
+// with the window as its dictionary, ends at a known place; one stream for all
 // blocks would end each in the error of a missing byte.
 func (d *Decoder) readFlate(stream []byte) (n int, err error) {
 	d.source.Reset(stream)
 	if d.flate == nil {
 		d.flate = flate.NewReader(&d.source)
 	}
-	if err := d.flate.(flate.Resetter).Reset(&d.source, d.history); err != nil {
+	if err := d.flate.(flate.Resetter).Reset(&d.source, d.window); err != nil {
 		return 0, corrupt(err)
 	}
 	for err == nil && n <= MaxBlock {
@@ -221,20 +277,13 @@ func (d *Decoder) complete(front string, body []byte, back string) []byte {
 	return d.input
 }
 
-func (d *Decoder) clearHistory() {
-	if d.history == nil {
-		d.history = make([]byte, 0, historySize)
-	}
-	d.history = d.history[:0]
-}
-
-// remember appends the block to the history, which keeps its last bytes.
+// remember appends the block to the window, which keeps its last bytes.
 func (d *Decoder) remember(block []byte) {
 	block = block[max(0, len(block)-historySize):]
-	if over := len(d.history) + len(block) - historySize; over > 0 {
-		d.history = append(d.history[:0], d.history[over:]...)
+	if over := len(d.window) + len(block) - historySize; over > 0 {
+		d.window = append(d.window[:0], d.window[over:]...)
 	}
-	d.history = append(d.history, block...)
+	d.window = append(d.window, block...)
 }
 
 func corrupt(cause error) error {

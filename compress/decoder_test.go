@@ -18,16 +18,23 @@ import (
 // TestHeaders tries every header byte before a body of its method.
 func TestHeaders(t *testing.T) {
 	block := sourceText(t)[:5000]
-	legal := []byte{0x00, 0x08, 0x0c, 0x10, 0x28, 0x2c, 0x30}
+	legal := []byte{0x00, 0x10, 0x28, 0x2a, 0x2c, 0x2e, 0x30, 0x40, 0x48, 0x4a, 0x4c, 0x4e}
 	bodies := map[Method][]byte{}
-	for _, policy := range []string{"off", "s2", "deflate", "zstd"} {
+	for _, policy := range []string{"off", "s2", "deflate", "zstd", "model"} {
 		src := newEncoder(t, policy).Append(nil, block)
 		bodies[Method(src[0]>>4)] = src[1:]
 	}
 	for h := range 256 {
 		d := NewDecoder(All)
-		d.clearHistory()
-		got, err := d.Decode(append([]byte{byte(h)}, bodies[Method(h>>4)]...))
+		if m := Method(h >> 4); m == Deflate || m == Model {
+			d.begin(m)
+			d.history = m
+		}
+		body := bodies[Method(h>>4)]
+		if h&raw != 0 {
+			body = block
+		}
+		got, err := d.Decode(append([]byte{byte(h)}, body...))
 		switch {
 		case bytes.IndexByte(legal, byte(h)) < 0:
 			if !errors.Is(err, ErrCorrupt) {
@@ -44,7 +51,7 @@ func TestHeaders(t *testing.T) {
 
 func TestNotInCommon(t *testing.T) {
 	block := sourceText(t)[:5000]
-	for m, policy := range map[Method]string{S2: "s2", Deflate: "deflate", Zstd: "zstd"} {
+	for m, policy := range map[Method]string{S2: "s2", Deflate: "deflate", Zstd: "zstd", Model: "model"} {
 		src := newEncoder(t, policy).Append(nil, block)
 		if _, err := NewDecoder(All &^ (1 << m)).Decode(src); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%v: %v, want ErrCorrupt", m, err)
@@ -70,12 +77,22 @@ func TestMissingHistory(t *testing.T) {
 		want error
 	}{
 		{"before the first reset", second, ErrHistory},
-		{"stored before the first reset", []byte{stateful, 1, 2, 3}, ErrHistory},
+		{"raw before the first reset", []byte{0x2a, 1, 2, 3}, ErrHistory},
+		{"of a model before the first reset", []byte{0x48, 1, 2, 3}, ErrHistory},
 		{"reset", first, nil},
 		{"next", second, nil},
 		{"a stateless block", []byte{0, 1, 2, 3}, nil},
 		{"corrupt", broken, ErrCorrupt},
 		{"after a corrupt block", second, ErrHistory},
+		{"reset", first, nil},
+		{"of another method", []byte{0x4a, 1, 2, 3}, ErrHistory},
+		{"next", second, nil},
+		{"a model begins", []byte{0x4e, 1, 2, 3}, nil},
+		{"the model goes on", []byte{0x4a, 1, 2, 3}, nil},
+		{"after another method", second, ErrHistory},
+		{"the model after that", []byte{0x4a, 1, 2, 3}, nil},
+		{"a model without a history", []byte{0x40}, nil},
+		{"the model after that", []byte{0x4a, 1, 2, 3}, ErrHistory},
 		{"reset again", third, nil},
 	} {
 		if _, err := d.Decode(c.src); !errors.Is(err, c.want) {
@@ -162,6 +179,15 @@ func lyingFrame() []byte {
 	return append([]byte{zstdForm | 2<<6, 64, 0, 0, 0}, zstdFrame(50 << 20)[5:]...)
 }
 
+// claimed is the body of a model that begins with a length of n and has no more.
+func claimed(n uint32) []byte {
+	m := new(model)
+	m.begin()
+	m.coder = coder{most: 100, high: 1<<32 - 1}
+	m.blockSize(n)
+	return m.coder.end()
+}
+
 func TestBombs(t *testing.T) {
 	one := zstdFrame(60000)
 	frames := append(bytes.Clone(one), bytes.Repeat(append([]byte(zstdMagic), one...), 1000)...)
@@ -191,15 +217,18 @@ func TestBombs(t *testing.T) {
 		{"zstd with an unused bit", Zstd, []byte{zstdForm | 1<<4, 1, 1 | 1<<3, 0, 0, 'x'}, ErrCorrupt},
 		{"zstd of one byte", Zstd, []byte{zstdForm, 1, 1 | 1<<3, 0, 0, 'x'}, nil},
 		{"zstd window of 3.75 TB", Zstd, []byte{0, 0xff, 1, 0, 0}, ErrCorrupt},
+		{"model claims one more", Model, claimed(maxModel + 1), ErrTooLarge},
+		{"model claims 32767", Model, claimed(1<<15 - 1), ErrTooLarge},
+		{"model ends within the body", Model, make([]byte, MaxBlock), ErrCorrupt},
 		{"stored one more", Stored, make([]byte, MaxBlock+1), ErrTooLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := NewDecoder(All)
-			for _, src := range [][]byte{{0x10, 0}, {0x2c}, append([]byte{0x30}, zstdFrame(1)...)} {
+			for _, src := range [][]byte{{0x10, 0}, {0x2c}, append([]byte{0x30}, zstdFrame(1)...), {0x4c}} {
 				_, _ = d.Decode(src) // takes the memory that a Decoder takes anyway
 			}
 			h := byte(c.m) << 4
-			if c.m == Deflate {
+			if c.m == Deflate || c.m == Model {
 				h |= stateful | reset
 			}
 			src := append([]byte{h}, c.body...)
@@ -239,20 +268,22 @@ func TestRemember(t *testing.T) {
 	var all []byte
 	for _, n := range []int{0, 1, 1000, historySize - 1001, 0, 1, 5000, historySize - 1, historySize, historySize + 1, MaxBlock, 7} {
 		block := randomBytes(rng, n)
-		src := append([]byte{stateful}, block...)
+		src := append([]byte{0x2a}, block...)
 		if all == nil {
 			src[0] |= reset
+			all = bytes.Clone(dictionary())
 		}
 		if _, err := d.Decode(src); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, block...)
-		if want := all[max(0, len(all)-historySize):]; !bytes.Equal(d.history, want) {
-			t.Errorf("after %d bytes: the history has %d bytes, or other ones", n, len(d.history))
+		if want := all[max(0, len(all)-historySize):]; !bytes.Equal(d.window, want) {
+			t.Errorf("after %d bytes: the history has %d bytes, or other ones", n, len(d.window))
 		}
 	}
-	if _, err := d.Decode([]byte("\x0cnew")); err != nil || string(d.history) != "new" {
-		t.Errorf("after a reset: the history has %d bytes, %v", len(d.history), err)
+	want := string(dictionary()) + "new"
+	if _, err := d.Decode([]byte("\x2enew")); err != nil || string(d.window) != want {
+		t.Errorf("after a reset: the history has %d bytes, %v", len(d.window), err)
 	}
 }
 
@@ -270,7 +301,7 @@ func TestDeflateStandard(t *testing.T) {
 		stream.WriteString(syncTail)
 	}
 	stream.WriteString(finalBlock)
-	got, err := io.ReadAll(stdflate.NewReader(&stream))
+	got, err := io.ReadAll(stdflate.NewReaderDict(&stream, dictionary()))
 	if err != nil || !bytes.Equal(got, text) {
 		t.Errorf("differs, %v", err)
 	}

@@ -15,16 +15,22 @@ const flateLevel = 7
 // Encoder compresses the blocks of one direction. It belongs to one goroutine.
 //
 // Its memory is taken at the first block and given back by Release: 72 KiB with
-// s2, 520 KiB with zstd, 1070 KiB with deflate. An Encoder that only stores
-// takes none.
+// s2, 520 KiB with zstd, 1150 KiB with deflate, 2270 KiB with a model. With auto it may become
+// 3300 KiB, that of all but zstd. An Encoder that only stores takes none.
 type Encoder struct {
-	method  Method  // Stored: nothing is ever compressed
+	common  Set
+	method  Method  // of the policy. Stored: nothing is ever compressed
 	probe   backoff // when data does not compress
-	worth   *worth  // of policy auto; nil: whatever shrinks is sent shrunk
+	worth   *worth  // of policy auto, which chooses a method for each block
 	scratch sink    // the body before it is known to pay
 	zstd    *zstd.Encoder
-	flate   *flate.Writer // its window is the history
-	fresh   bool          // the next stateful block starts a history
+	history Method  // that the peer has the history of; Stored: of none
+	headers headers // what of the history is in headers
+	plain   []byte  // the block without that
+	flate   *flate.Writer
+	model   *model
+	lossy   lossy
+	shrinks float64 // what blocks shrink to, as a part; 0: not known
 }
 
 // NewEncoder returns an Encoder that sends what the policy says: auto, off,
@@ -37,7 +43,7 @@ func NewEncoder(policy string, common Set) (*Encoder, error) {
 	if !common.Has(m) {
 		m = Stored
 	}
-	e := &Encoder{method: m, fresh: true}
+	e := &Encoder{common: common, method: m}
 	if policy == "auto" && m != Stored {
 		e.worth = newWorth()
 	}
@@ -46,70 +52,132 @@ func NewEncoder(policy string, common Set) (*Encoder, error) {
 
 // Carried tells how long it took to get n bytes of frames away, from the first
 // Pack for them on, while more was waiting. With policy auto blocks are
-// compressed when that makes them arrive sooner.
+// compressed when that makes them arrive sooner, by the method that does most for it.
 func (e *Encoder) Carried(n int, took time.Duration) {
 	if e.worth != nil {
 		e.worth.carried(n, took)
 	}
 }
 
+// Room returns how many bytes a block may have that is to become about n: as many more
+// as the last ones have shrunk, but not more than four times n.
+func (e *Encoder) Room(n int) int {
+	if e.shrinks == 0 {
+		return n
+	}
+	return max(n, min(int(float64(n)/max(e.shrinks, 0.25)), maxModel))
+}
+
+// packed notes what a block became. One that did not shrink counts at once: more like
+// it would take the line for long.
+func (e *Encoder) packed(n, became int) {
+	now := min(1, float64(became)/float64(n))
+	if e.shrinks == 0 || now > e.shrinks {
+		e.shrinks = now
+	}
+	average(&e.shrinks, now)
+}
+
 // Pack compresses the block b[1:], which must not be longer than MaxBlock, in place
 // if that pays, and writes its header byte to b[0]. It returns what is to be sent:
 // b, or a shorter part of it.
 func (e *Encoder) Pack(b []byte) []byte {
+	if len(b) == 1 {
+		b[0] = byte(Stored) << 4
+		return b
+	}
+	out := e.pack(b)
+	e.packed(len(b), len(out))
+	return out
+}
+
+func (e *Encoder) pack(b []byte) []byte {
 	block := b[1:]
 	b[0] = byte(Stored) << 4
-	if e.method == Stored || len(block) == 0 || !e.probe.due(len(block)) || e.worth != nil && !e.worth.due(len(block)) {
+	m := e.choose(len(block))
+	if m == Stored {
 		return b
 	}
-	body, flags := e.measured(block)
+	body, flags := e.measured(m, block)
 	pays := len(body) < len(block)
 	e.probe.note(len(block), pays)
-	if !pays {
-		b[0] |= flags
-		return b
+	switch {
+	case pays:
+		b[0] = byte(m)<<4 | flags
+		return b[:1+copy(block, body)]
+	case flags&stateful != 0:
+		b[0] = byte(m)<<4 | flags | raw
 	}
-	b[0] = byte(e.method)<<4 | flags
-	return b[:1+copy(block, body)]
+	return b
+}
+
+// choose returns the method to try with a block of n bytes.
+func (e *Encoder) choose(n int) Method {
+	m := e.method
+	if m == Stored {
+		return Stored
+	}
+	if e.worth != nil {
+		m = e.worth.method(e.common)
+		e.lossy.sent()
+		if m == Model && n > maxModel || m == Deflate && e.lossy.is() {
+			m = S2
+		}
+	}
+	switch {
+	case m == Model:
+		return m // it has the time, and headers shrink whatever follows them
+	case !e.probe.due(n), m == S2 && e.worth != nil && !e.worth.due(n):
+		return Stored
+	}
+	return m
 }
 
 // Reset says that the peer has lost the history: the next stateful block
 // starts a new one.
 func (e *Encoder) Reset() {
-	e.fresh = true
+	if e.history != Stored {
+		e.history = Stored
+		e.lossy.lost()
+	}
 }
 
 // Release gives the memory of an idle Encoder back. The next block starts
 // afresh.
 func (e *Encoder) Release() {
-	*e = Encoder{method: e.method, worth: e.worth, fresh: true}
+	*e = Encoder{common: e.common, method: e.method, worth: e.worth, lossy: e.lossy}
 }
 
 // measured is compress under the eyes of e.worth.
-func (e *Encoder) measured(block []byte) (body []byte, flags byte) {
+func (e *Encoder) measured(m Method, block []byte) (body []byte, flags byte) {
 	if e.worth == nil {
-		return e.compress(block)
+		return e.compress(m, block)
 	}
 	began := e.worth.now()
-	body, flags = e.compress(block)
-	e.worth.compressed(len(block), len(body), e.worth.now()-began)
+	body, flags = e.compress(m, block)
+	e.worth.compressed(m, len(block), len(body), e.worth.now()-began)
 	return body, flags
 }
 
-// compress returns the block compressed by e.method, in e.scratch, and the
-// flags for its header.
-func (e *Encoder) compress(block []byte) (body []byte, flags byte) {
+// compress returns the block compressed by m, in e.scratch, and the flags for its
+// header.
+func (e *Encoder) compress(m Method, block []byte) (body []byte, flags byte) {
 	if e.scratch == nil {
 		e.scratch = make(sink, 0, scratchSize)
 	}
-	switch e.method {
+	switch m {
 	case S2:
 		return s2.Encode(e.scratch, block), 0
 	case Zstd:
 		return e.encodeZstd(block), 0
-	default:
-		return e.deflate(block)
 	}
+	flags = e.begin(m)
+	e.plain = append(e.plain[:0], block...)
+	e.headers.take(e.plain)
+	if m == Model {
+		return e.model.encode(e.scratch, e.plain), flags
+	}
+	return e.deflate(e.plain), flags
 }
 
 func (e *Encoder) encodeZstd(block []byte) []byte {
@@ -126,22 +194,42 @@ func (e *Encoder) encodeZstd(block []byte) []byte {
 	return e.zstd.EncodeAll(block, e.scratch[:0])[len(zstdMagic):]
 }
 
-func (e *Encoder) deflate(block []byte) (body []byte, flags byte) {
-	if e.flate == nil {
+// begin makes m ready for a stateful block, and returns its flags. Where many blocks
+// get lost each begins with a history of its own, which nobody remembers.
+func (e *Encoder) begin(m Method) (flags byte) {
+	if e.history == m {
+		return stateful
+	}
+	if e.plain == nil {
+		e.plain = make([]byte, 0, MaxBlock)
+	}
+	e.headers.forget()
+	switch {
+	case m == Deflate && e.flate == nil:
 		// There is an error only for levels that do not exist.
-		e.flate, _ = flate.NewWriter(&e.scratch, flateLevel)
+		e.flate, _ = flate.NewWriterDict(&e.scratch, flateLevel, dictionary())
+	case m == Deflate:
+		e.flate.ResetDict(&e.scratch, dictionary())
+	case e.model == nil:
+		e.model = new(model)
+		fallthrough
+	default:
+		e.model.begin()
 	}
-	flags = stateful
-	if e.fresh {
-		e.flate.Reset(&e.scratch)
-		e.fresh = false
-		flags |= reset
+	if m == Model && e.lossy.is() {
+		e.history = Stored
+		return 0
 	}
+	e.history = m
+	return stateful | reset
+}
+
+func (e *Encoder) deflate(block []byte) []byte {
 	e.scratch = e.scratch[:0]
 	// The only errors are those of the sink, which has none.
 	_, _ = e.flate.Write(block)
 	_ = e.flate.Flush()
-	return e.scratch[:len(e.scratch)-len(syncTail)], flags
+	return e.scratch[:len(e.scratch)-len(syncTail)]
 }
 
 // sink collects what is written to it.
@@ -151,43 +239,4 @@ type sink []byte
 func (s *sink) Write(p []byte) (int, error) {
 	*s = append(*s, p...)
 	return len(p), nil
-}
-
-// The limits of a backoff.
-const (
-	patience  = 4       // failures before blocks are left out
-	maxDouble = 6       // then one in 2, 4 ... 64 blocks is tried
-	small     = 1 << 10 // blocks below cost little to try and say little
-)
-
-// backoff decides which blocks are worth a try: after some failures in a row
-// fewer and fewer, after a success all of them. Small blocks are always tried
-// and never counted, so that a stream of acknowledgements does not keep the
-// data between them from being compressed.
-type backoff struct {
-	failures uint8 // in a row, at most patience+maxDouble
-	skip     uint8 // blocks to leave out before the next try
-}
-
-// due reports whether a block of n bytes is to be tried.
-func (b *backoff) due(n int) bool {
-	if n < small || b.skip == 0 {
-		return true
-	}
-	b.skip--
-	return false
-}
-
-// note says whether the try of a block of n bytes paid.
-func (b *backoff) note(n int, pays bool) {
-	switch {
-	case n < small:
-	case pays:
-		*b = backoff{}
-	default:
-		b.failures = min(b.failures+1, patience+maxDouble)
-		if b.failures > patience {
-			b.skip = 1<<(b.failures-patience) - 1
-		}
-	}
 }

@@ -2,15 +2,18 @@ package compress
 
 import "time"
 
-// worth decides whether it is worth the time to compress: on a line that is faster
-// than the compressor it is not. Everything is measured while blocks go by.
+// worth decides by which method it is worth the time to compress, if by any: on a line
+// that is faster than the compressor it is not. Everything is measured while blocks go
+// by.
 type worth struct {
 	now   func() time.Duration
 	spent time.Duration // compressing, since carried was called
-	cost  float64       // ns to compress a byte
-	left  float64       // part of the bytes that is left then
-	wire  float64       // ns to get a byte away; 0: not known
-	skip  int           // blocks to leave out before the next try
+	cost  [methods]float64
+	left  float64 // part of the bytes that S2 leaves
+	wire  float64 // ns to get a byte away; 0: not known
+	skip  int     // blocks to leave out before the next try
+	last  Method  // chosen
+	unfit int     // blocks since a slow method became too slow
 }
 
 const (
@@ -21,17 +24,55 @@ const (
 	seldom = 128
 	// inertia is how many measurements a figure is made of.
 	inertia = 8
+	// gain is which part of the bytes a slow method saves at least of text, beyond what
+	// the next faster one does.
+	gain = 0.1
+	// credit is how much longer the present method may take.
+	credit = 1.5
+	// forgive is after how many blocks a slow method that took too long is tried again:
+	// the host may have been busy.
+	forgive = 4096
 )
+
+// firstCosts is what is taken for costs at first, in ns for a byte: guesses, since nothing
+// but a try tells.
+var firstCosts = [methods]float64{Deflate: 200, Model: 1000}
 
 func newWorth() *worth {
 	began := time.Now()
-	return &worth{now: func() time.Duration { return time.Since(began) }}
+	return &worth{now: func() time.Duration { return time.Since(began) }, cost: firstCosts, last: S2}
 }
 
-// due reports whether a block of n bytes is to be compressed. Small ones cost
+// method returns the slowest method that the line leaves time for. A line that nobody
+// has filled yet may be fast. To change costs a history, so the present method has
+// credit.
+func (w *worth) method(common Set) Method {
+	for _, m := range []Method{Model, Deflate} {
+		if !common.Has(m) {
+			continue
+		}
+		pays := gain * w.wire
+		if w.last == m {
+			pays *= credit
+		}
+		if w.cost[m]*peerToo <= pays {
+			w.last = m
+			return m
+		}
+		if w.cost[m] > firstCosts[m] {
+			if w.unfit++; w.unfit >= forgive {
+				w.unfit, w.cost[m] = 0, firstCosts[m]
+			}
+		}
+	}
+	w.last = S2
+	return S2
+}
+
+// due reports whether a block of n bytes is to be compressed by S2. Small ones cost
 // little, and a line that nobody has filled yet may be slow.
 func (w *worth) due(n int) bool {
-	if n < small || w.wire == 0 || w.cost*peerToo <= (1-w.left)*w.wire {
+	if n < small || w.wire == 0 || w.cost[S2]*peerToo <= (1-w.left)*w.wire {
 		return true
 	}
 	if w.skip > 0 {
@@ -42,26 +83,30 @@ func (w *worth) due(n int) bool {
 	return true
 }
 
-// compressed notes that n bytes took so long and became so many.
-func (w *worth) compressed(n, became int, took time.Duration) {
+// compressed notes that n bytes took so long by m and became so many.
+func (w *worth) compressed(m Method, n, became int, took time.Duration) {
 	w.spent += took
-	if n >= small {
-		w.costs(float64(took) / float64(n))
+	if n < small && m == S2 || n < 64 {
+		return
+	}
+	w.costs(m, float64(took)/float64(n))
+	if m == S2 {
 		average(&w.left, min(1, float64(became)/float64(n)))
 	}
 }
 
 // costs notes what a byte took. Blocks are seldom tried while it does not pay, so one
 // that another process interrupted must not count for long.
-func (w *worth) costs(now float64) {
-	if now < w.cost {
-		w.cost += (now - w.cost) / 2
+func (w *worth) costs(m Method, now float64) {
+	cost := &w.cost[m]
+	if now < *cost {
+		*cost += (now - *cost) / 2
 		return
 	}
-	if w.cost != 0 {
-		now = min(now, 2*w.cost)
+	if *cost != 0 {
+		now = min(now, 2**cost)
 	}
-	average(&w.cost, now)
+	average(cost, now)
 }
 
 // carried notes how long it took to compress and to get away what became n bytes.
