@@ -108,9 +108,10 @@ func (a *actor) judge() {
 	a.weigh()
 }
 
-// maxUsed is what the receiver may allocate for one frame: a decoder, once, and
+// maxUsed is what the receiver may allocate for one frame: a decoder, once, what all
+// decoders begin with, and
 // what the fuzzing around it needs.
-const maxUsed = 1 << 20
+const maxUsed = 6 << 20
 
 // weigh looks at the memory that the frame took.
 func (a *actor) weigh() {
@@ -260,7 +261,7 @@ func (a *actor) send(kind uint8, payload []byte) {
 // right REKEY1 and REKEY2.
 func (a *actor) expect(kind uint8, payload []byte) verdict {
 	size, fixed := map[uint8]int{
-		framePing: 8, framePong: 8, frameTime: 8, frameRatchet: 1, frameConfirm: 0, frameReset: 4,
+		framePing: 8, framePong: 16, frameTime: 8, frameRatchet: 1, frameConfirm: 0, frameReset: 4,
 	}[kind]
 	switch {
 	case a.unproven != (kind == frameConfirm):
@@ -286,7 +287,7 @@ func (a *actor) expect(kind uint8, payload []byte) verdict {
 
 func (a *actor) expectBatch(payload []byte) verdict {
 	switch late := a.r.delay.limit > 0; {
-	case len(payload) == 0, late && !a.timed, payload[0]&3 != 0, payload[0]>>4 > 3:
+	case len(payload) == 0, late && !a.timed, payload[0]&1 != 0, payload[0]>>4 > 4:
 		return ends
 	case payload[0] == 0 && !late:
 		return goesOn

@@ -45,7 +45,7 @@ var answerAttacks = attacks{
 		}
 		v.accepts(v.f2)
 	}},
-	{"second flight, choices changed on the way", 39, func(a *attack) {
+	{"second flight, choices changed on the way", 55, func(a *attack) {
 		v := newVisitor(a)
 		for _, is := range otherAnswers(v.answer) {
 			changed := bytes.Clone(v.f2)
@@ -229,7 +229,7 @@ func otherAnswers(a answer) (others []answer) {
 	for _, r := range []reason{1, 2, 255} {
 		with(func(a *answer) { a.reason = r })
 	}
-	for _, v := range []uint8{0, 1, 3, 255} {
+	for _, v := range []uint8{0, 2, 4, 255} {
 		with(func(a *answer) { a.version = v })
 	}
 	for c := range crypto.Cipher(16) {

@@ -58,7 +58,7 @@ var flightAttacks = attacks{
 		}
 		s.answered(f1)
 	}},
-	{"first flight, lists changed on the way", 2 * 28, func(a *attack) {
+	{"first flight, lists changed on the way", 2 * 44, func(a *attack) {
 		s := besiege(a, chacha, aes, bf)
 		_, f1 := flight(a.t, s.config)
 		was := speaker(s.config).hello()
@@ -123,7 +123,7 @@ func otherHellos(h hello) (others []hello) {
 		change(&other)
 		others = append(others, other)
 	}
-	for _, v := range [][2]uint8{{0, 2}, {1, 2}, {1, 1}, {2, 255}, {3, 3}} {
+	for _, v := range [][2]uint8{{0, 3}, {1, 3}, {2, 2}, {3, 255}, {4, 4}} {
 		with(func(h *hello) { h.minVersion, h.maxVersion = v[0], v[1] })
 	}
 	for c := range h.ciphers {
@@ -262,8 +262,8 @@ var callerAttacks = attacks{
 		s := besiege(a, chacha, bf)
 		for name, change := range map[string]func(h *hello){
 			"version 1":              func(h *hello) { h.minVersion, h.maxVersion = 1, 1 },
-			"version 3 and later":    func(h *hello) { h.minVersion, h.maxVersion = 3, 255 },
-			"versions upside down":   func(h *hello) { h.minVersion, h.maxVersion = 3, 1 },
+			"version 4 and later":    func(h *hello) { h.minVersion, h.maxVersion = 4, 255 },
+			"versions upside down":   func(h *hello) { h.minVersion, h.maxVersion = 4, 2 },
 			"no cipher":              func(h *hello) { h.ciphers = 0 },
 			"a cipher of no server":  func(h *hello) { h.ciphers = 1 << aes },
 			"ciphers of the future":  func(h *hello) { h.ciphers = 0xf8 },

@@ -19,8 +19,8 @@ const (
 	noLength     = "protocol error: frame length out of bounds: 0"
 )
 
-// The specimens of a side are 251 bytes in all.
-const specimenSize = 324
+// specimenSize is the bytes of all specimens of a side.
+const specimenSize = 332
 
 // frameAttacks bring single frames that are not right, or not whole, to sessions
 // that are up. It ends them.
@@ -182,7 +182,7 @@ func (c *cast) seal(a *attack, suite crypto.Suite) {
 	add("BATCH", frameBatch, nil, stored(udp(20, 1))...)
 	add("SEGMENTS", frameSegments, nil, together(4)...)
 	add("PING", framePing, nil, stamped(1)...)
-	add("PONG", framePong, nil, stamped(1)...)
+	add("PONG", framePong, nil, stamped(1, 1)...)
 	add("TIME", frameTime, nil, stamped(1)...)
 	add("RESET", frameReset, nil, 0, 0, 0, 1)
 	if c.client {

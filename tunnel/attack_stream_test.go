@@ -73,7 +73,7 @@ func clientTurns() []turn {
 		}, false},
 		plain("CONFIRM of the next generation", frameConfirm),
 		plain("BATCH of the next generation", frameBatch, stored(udp(60, 3))...),
-		plain("PONG", framePong, stamped(1)...),
+		plain("PONG", framePong, stamped(1, 1)...),
 		plain("RESET", frameReset, 0, 0, 0, 1),
 		plain("CLOSE", frameClose, byte(closeShutdown)),
 	}
@@ -103,7 +103,7 @@ func serverTurns() []turn {
 			return f
 		}, false},
 		plain("BATCH of the next generation", frameBatch, stored(udp(60, 3))...),
-		plain("PONG", framePong, stamped(1)...),
+		plain("PONG", framePong, stamped(1, 1)...),
 		plain("RESET", frameReset, 0, 0, 0, 1),
 		plain("CLOSE", frameClose, byte(closeShutdown)),
 	}

@@ -25,7 +25,7 @@
 //	inner   IPv4 address 4 | IPv6 address 16, zeros for none
 //
 // with numbers big-endian and times in seconds. Ciphers and compression methods
-// are sets, bit n stands for number n. The version is 2. Bytes behind the known
+// are sets, bit n stands for number n. The version is 3. Bytes behind the known
 // ones are ignored. Reasons are 0 none, 1 no common version, 2 no common cipher
 // (Blowfish with another key length is another cipher), 4 the transaction number was
 // used. The server's order of
@@ -36,7 +36,7 @@
 //
 //	 1 BATCH    a compressed block of IP packets, one behind the other: the length of each stands in its own header
 //	 2 PING     8 bytes
-//	 3 PONG     the 8 bytes of the PING
+//	 3 PONG     the 8 bytes of the PING | the clock in ns when the PING came 8
 //	 4 TIME     the sender's clock in ns 8; only to a peer that has maxdelay: before the first packet, and
 //	            before a packet that leaves more than 250 ms after the last TIME
 //	 5 RATCHET  1 byte: the next frame is sealed with the keys of 0 the next epoch, 1 the next generation
@@ -97,6 +97,6 @@
 // A line with a modem is closed, which hangs up, when its link has ended or does not
 // come up, and opened again, which dials or waits for a call. What is written never
 // waits long below the sender: in the driver by its own account, in a modem by the
-// time that a PONG takes, see speed. On a line that both directions share the ends
+// time that a PING took, see speed. On a line that both directions share the ends
 // take turns by listening first, see pacer.
 package tunnel

@@ -13,7 +13,7 @@ import (
 )
 
 // version is the one version of the data channel that this code speaks.
-const version = 2
+const version = 3
 
 // hello is the payload of the first flight: who calls and what it can do.
 //

@@ -167,7 +167,7 @@ func TestLineClockSet(t *testing.T) {
 	for _, by := range []int64{-3600, 3600} {
 		line := serialtest.New(serialtest.Wire{}, 1)
 		defer line.Close()
-		p := newPacer(line.A, &Line{Speed: 3000000, HalfDuplex: true}, 1500)
+		p := newPacer(line.A, &Line{Speed: 3000000, HalfDuplex: true})
 		line.A.Inject("noise")
 		p.Read(make([]byte, 9))
 		if err := p.write(t.Context(), []byte("text")); err != nil {

@@ -22,7 +22,7 @@ func TestLineAttacks(t *testing.T) {
 // The specimens of a side, and their bytes in all.
 const (
 	lineSpecimens    = 10
-	lineSpecimenSize = 324
+	lineSpecimenSize = 332
 )
 
 // lineFrameAttacks bring frames that are not right to a session. It drops them and
@@ -134,7 +134,7 @@ func (c *lineCast) specimens() []lineSpecimen {
 	return []lineSpecimen{
 		{"BATCH", send(frameBatch, stored(udp(20, 1))...)},
 		{"PING", send(framePing, stamped(1)...)},
-		{"PONG", send(framePong, stamped(1)...)},
+		{"PONG", send(framePong, stamped(1, 1)...)},
 		{"TIME", send(frameTime, stamped(1)...)},
 		{"RESET", send(frameReset, 0, 0, 0, 1)},
 		{"CONFIRM", send(frameConfirm)},

@@ -150,7 +150,7 @@ func FuzzLineFrames(f *testing.F) {
 		{step(lineRekey), batch, step(lineRekey), step(lineLost), batch, batch, step(linePlayed, 1)},
 		{step(frameRekey1, make([]byte, crypto.RekeySize)...)},
 		{step(frameRekey2, make([]byte, crypto.RekeySize)...)},
-		{step(frameReset, 0, 0, 0, 1), step(frameConfirm), step(frameConfirm), step(frameTime, stamped(9)...), step(framePong, stamped(9)...)},
+		{step(frameReset, 0, 0, 0, 1), step(frameConfirm), step(frameConfirm), step(frameTime, stamped(9)...), step(framePong, stamped(9, 9)...)},
 		{step(frameRatchet, 0)}, {step(frameClose, 1)}, {step(frameBatch)}, {step(99)},
 	} {
 		f.Add(false, bytes.Join(script, nil))

@@ -9,7 +9,7 @@ import (
 
 const (
 	// lineBacklog is how much of the line's time may be waiting below the sender.
-	lineBacklog = 50 * time.Millisecond
+	lineBacklog = 20 * time.Millisecond
 	// batchTime is how long a frame with several packets may take, and turnTime where
 	// each change of direction costs.
 	batchTime = 100 * time.Millisecond
@@ -31,10 +31,10 @@ type pacer struct {
 	heard time.Time       // when something came over the line
 }
 
-func newPacer(port Port, line *Line, mtu int) *pacer {
+func newPacer(port Port, line *Line) *pacer {
 	p := &pacer{port: port, turn: make(chan struct{}, 1), half: line.HalfDuplex, timer: time.NewTimer(0)}
 	p.heard = time.Now() // who comes new to a shared line listens first
-	p.speed.init(line.Speed, mtu)
+	p.speed.init(line.Speed, line.HalfDuplex)
 	return p
 }
 
@@ -64,14 +64,14 @@ func (p *pacer) write(ctx context.Context, b []byte) error {
 		p.awaitSilence(ctx)
 		backlog = 0
 	}
+	began := time.Now()
 	if err := p.put(ctx, b); err != nil {
 		return err
 	}
-	if now := time.Now(); p.free.Before(now) {
-		p.free = now
+	if p.free.Before(began) {
+		p.free = began
 	}
 	p.free = p.free.Add(p.time(len(b)))
-	began := time.Now()
 	p.drain(ctx, backlog)
 	p.speed.sent(len(b), time.Since(began))
 	return nil

@@ -113,7 +113,7 @@ func newLineDriver(t *Tunnel, port Port) *lineDriver {
 	return &lineDriver{
 		Tunnel: t,
 		port:   port,
-		pace:   newPacer(port, line, t.config.MTU),
+		pace:   newPacer(port, line),
 		out:    frame.NewLineWriter(line.Filter),
 		timer:  time.NewTimer(time.Hour),
 		frames: make(chan []byte),
@@ -302,6 +302,7 @@ func (d *lineDriver) data(f []byte) {
 // caller may be a recording.
 func (d *lineDriver) up(s *session, g greeting) {
 	s.compare(g)
+	d.pace.speed.forget()
 	d.current, d.calling.doubted = s, false
 	d.attach(s)
 	d.sessions.Go(func() {

@@ -65,7 +65,7 @@ func TestAnyFrameIsAnAnswer(t *testing.T) {
 	for name, kind := range map[string]arrival{
 		"batch":   {kind: frameBatch, payload: stored(udp(40, 1))},
 		"ping":    {kind: framePing, payload: stamped(1)},
-		"pong":    {kind: framePong, payload: stamped(1)},
+		"pong":    {kind: framePong, payload: stamped(1, 1)},
 		"time":    {kind: frameTime, payload: stamped(1)},
 		"ratchet": {kind: frameRatchet, payload: []byte{nextEpoch}},
 		"reset":   {kind: frameReset, payload: []byte{0, 0, 0, 1}},
@@ -88,7 +88,7 @@ func TestUnauthenticBytesAreNoAnswer(t *testing.T) {
 	sim(t, "half a frame", func(t *testing.T) {
 		_, p := silences["server"](t, testConfig(t))
 		begin := time.Now()
-		time.AfterFunc(139*time.Second, func() { p.sendRaw(p.seal(framePong, stamped(0)...)[:20]) })
+		time.AfterFunc(139*time.Second, func() { p.sendRaw(p.seal(framePong, stamped(0, 0)...)[:20]) })
 		p.collect()
 		if took := time.Since(begin); took != 140*time.Second {
 			t.Errorf("dead after %v, want 140 s", took)
@@ -107,7 +107,7 @@ func TestIdleLink(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		// If both ask at the same moment, a PING and a PONG each way every 20 s.
-		const most = 2 * (3600 / 20) * (2 + 1 + 8 + 16)
+		const most = (3600 / 20) * (2*(2+1+16) + stampSize + pongSize)
 		if got := r.pipe(0).client.written() - before; got > most {
 			t.Errorf("%d bytes an hour, want at most %d", got, most)
 		}
@@ -129,13 +129,13 @@ func TestRoundTrip(t *testing.T) {
 		p := puppetServer(t, r, c, nil)
 		stamp := p.expect(framePing)
 		time.Sleep(300 * time.Millisecond)
-		p.send(framePong, stamp...)
+		p.send(framePong, append(stamp, stamp...)...)
 		synctest.Wait()
 		if rtt := e.Stats().Link.RoundTrip; rtt != 300*time.Millisecond {
 			t.Errorf("round trip is %v", rtt)
 		}
 		// A stamp from the future is nonsense, and is ignored.
-		p.send(framePong, stamped(time.Hour)...)
+		p.send(framePong, stamped(time.Hour, 0)...)
 		synctest.Wait()
 		if rtt := e.Stats().Link.RoundTrip; rtt != 300*time.Millisecond {
 			t.Errorf("round trip is %v after nonsense", rtt)

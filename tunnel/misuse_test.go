@@ -34,7 +34,7 @@ var offences = []offence{
 	{"asks for reset", func(p *puppet) { p.send(askReset) }, "frame of unknown type 129", false},
 	{"asks for a generation", func(p *puppet) { p.send(askGeneration) }, "frame of unknown type 130", false},
 	{"batch, empty", func(p *puppet) { p.send(frameBatch) }, "empty batch", false},
-	{"batch, unknown method", func(p *puppet) { p.send(frameBatch, 0x40, 1, 2, 3) }, "batch: block is corrupt", false},
+	{"batch, unknown method", func(p *puppet) { p.send(frameBatch, 0x50, 1, 2, 3) }, "batch: block is corrupt", false},
 	{"batch, spare bit", func(p *puppet) { p.send(frameBatch, append([]byte{1}, udp(40, 1)...)...) }, "batch: block is corrupt: header 01", false},
 	{"batch, s2 of one byte too much", func(p *puppet) {
 		p.send(frameBatch, append([]byte{0x10}, s2.Encode(nil, make([]byte, compress.MaxBlock+1))...)...)
@@ -46,6 +46,7 @@ var offences = []offence{
 	{"ping, short", func(p *puppet) { p.send(framePing, make([]byte, 7)...) }, "frame of type 2 with 7 bytes", false},
 	{"ping, long", func(p *puppet) { p.send(framePing, make([]byte, 9)...) }, "frame of type 2 with 9 bytes", false},
 	{"pong, empty", func(p *puppet) { p.send(framePong) }, "frame of type 3 with 0 bytes", false},
+	{"pong, without the clock", func(p *puppet) { p.send(framePong, stamped(0)...) }, "frame of type 3 with 8 bytes", false},
 	{"time, long", func(p *puppet) { p.send(frameTime, make([]byte, 9)...) }, "frame of type 4 with 9 bytes", false},
 	{"ratchet, empty", func(p *puppet) { p.send(frameRatchet) }, "frame of type 5 with 0 bytes", false},
 	{"ratchet, long", func(p *puppet) { p.send(frameRatchet, 0, 0) }, "frame of type 5 with 2 bytes", false},
@@ -72,13 +73,13 @@ var offences = []offence{
 	{"close, empty", func(p *puppet) { p.send(frameClose) }, "frame of type 10 with 0 bytes", false},
 	{"close, long", func(p *puppet) { p.send(frameClose, 1, 1) }, "frame of type 10 with 2 bytes", false},
 	{"damaged frame", func(p *puppet) { p.sendRaw(flipped(p.seal(frameBatch, stored(udp(40, 1))...), 20)) }, "frame: not authentic", false},
-	{"damaged length", func(p *puppet) { p.sendRaw(append(flipped(p.seal(framePong, stamped(0)...), 8*2-1), 0)) }, "frame: not authentic", false},
+	{"damaged length", func(p *puppet) { p.sendRaw(append(flipped(p.seal(framePong, stamped(0, 0)...), 8*2-1), 0)) }, "frame: not authentic", false},
 	{"twice the same frame", func(p *puppet) {
-		f := p.seal(framePong, stamped(0)...)
+		f := p.seal(framePong, stamped(0, 0)...)
 		p.sendRaw(append(f, f...))
 	}, "frame: not authentic", false},
 	{"frame left out", func(p *puppet) {
-		p.seal(framePong, stamped(0)...)
+		p.seal(framePong, stamped(0, 0)...)
 		p.send(frameBatch, stored(udp(40, 1))...)
 	}, "frame: not authentic", false},
 	{"no length", func(p *puppet) { p.sendRaw([]byte{0, 0}) }, "frame length out of bounds: 0", false},
@@ -291,16 +292,16 @@ func TestLostHistory(t *testing.T) {
 	}
 	sim(t, "receiver", func(t *testing.T) {
 		e, p := deflating(t)
-		const statefulStored, reset = 1 << 3, 1 << 2
-		p.send(frameBatch, append([]byte{statefulStored}, udp(40, 1)...)...)
+		const deflateRaw, reset = 0x2a, 1 << 2
+		p.send(frameBatch, append([]byte{deflateRaw}, udp(40, 1)...)...)
 		if id := p.expect(frameReset); !bytes.Equal(id, []byte{0, 0, 0, 1}) {
 			t.Errorf("reset %x", id)
 		}
-		p.send(frameBatch, append([]byte{statefulStored}, udp(40, 1)...)...)
+		p.send(frameBatch, append([]byte{deflateRaw}, udp(40, 1)...)...)
 		if id := p.expect(frameReset); !bytes.Equal(id, []byte{0, 0, 0, 2}) {
 			t.Errorf("reset %x", id)
 		}
-		p.send(frameBatch, append([]byte{statefulStored | reset}, udp(41, 1)...)...)
+		p.send(frameBatch, append([]byte{deflateRaw | reset}, udp(41, 1)...)...)
 		if got := e.device.take(t); len(got) != 41 {
 			t.Errorf("packet is %x", got)
 		}

@@ -234,8 +234,13 @@ func (p *puppet) confirmed(e *end) *puppet {
 	return p
 }
 
-// stamped is a clock as the payload of a TIME or PING.
-func stamped(d time.Duration) []byte { return binary.BigEndian.AppendUint64(nil, uint64(d)) }
+// stamped is clocks as the payload of a TIME, PING or PONG.
+func stamped(clocks ...time.Duration) (b []byte) {
+	for _, c := range clocks {
+		b = binary.BigEndian.AppendUint64(b, uint64(c))
+	}
+	return b
+}
 
 // stored is the payload of a BATCH with packets that are not compressed.
 func stored(packets ...[]byte) []byte {

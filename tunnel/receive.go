@@ -84,7 +84,8 @@ func (r *receiver) frame(kind uint8, payload []byte) error {
 	case frameBatch, frameSegments:
 		return r.batch(payload, kind == frameSegments)
 	case framePing:
-		r.post(message{kind: framePong, payload: append([]byte(nil), payload...)})
+		pong := append(make([]byte, 0, pongSize), payload...)
+		r.post(message{kind: framePong, payload: appendStamp(pong, r.t.config.Now())})
 		return nil
 	case framePong:
 		r.pong(payload)
@@ -114,8 +115,10 @@ func (r *receiver) frame(kind uint8, payload []byte) error {
 // payloadSize returns the length of the payloads that have a fixed one.
 func payloadSize(kind uint8) (int, bool) {
 	switch kind {
-	case framePing, framePong, frameTime:
+	case framePing, frameTime:
 		return stampSize, true
+	case framePong:
+		return pongSize, true
 	case frameRatchet, frameClose:
 		return 1, true
 	case frameRekey1, frameRekey2:
@@ -169,7 +172,7 @@ func (r *receiver) pong(payload []byte) {
 		r.rtt.Store(int64(now - stamp))
 	}
 	if r.line != nil {
-		r.line.speed.answered(stamp, now)
+		r.line.speed.answered(stamp, time.Duration(binary.BigEndian.Uint64(payload[stampSize:])), now)
 	}
 }
 

@@ -203,7 +203,7 @@ func TestKeyAge(t *testing.T) {
 				}
 				switch a.kind {
 				case framePing:
-					p.send(framePong, a.payload...)
+					p.send(framePong, append(a.payload, a.payload...)...)
 				case frameRekey1:
 					requests = append(requests, a.at.Sub(begin).Seconds())
 				case frameClose:

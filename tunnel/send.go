@@ -109,21 +109,21 @@ func (w *sender) batches() error {
 	most := min(max(tune.SendBuf, w.maxPacket), w.peer.maxFrame-batchOverhead, compress.MaxBlock)
 	full := writeSize
 	if w.line != nil {
-		most, full = min(tune.SendBuf, w.line.batch()), 1
+		most, full = min(tune.SendBuf, w.encoder.Room(w.line.batch())), 1
 	}
 	w.began = time.Now()
 	for len(w.out) < full {
+		if w.line != nil && w.queue.Len() > 0 && w.line.speed.due(w.t.config.Now()) {
+			if err := w.ping(); err != nil { // ahead of all, whose time would be taken for the line's
+				return err
+			}
+		}
 		if err := w.messages(); err != nil {
 			return err
 		}
 		if w.queue.Len() == 0 {
 			w.began = time.Time{}
 			return nil
-		}
-		if w.line != nil && w.line.speed.due(w.t.config.Now()) {
-			if err := w.ping(); err != nil {
-				return err
-			}
 		}
 		if err := w.time(); err != nil {
 			return err
@@ -164,7 +164,9 @@ func (w *sender) choose(policy string) error {
 		w.encoder.Release()
 	}
 	e, err := compress.NewEncoder(policy, w.common)
-	w.encoder, w.policy = e, policy
+	if w.encoder, w.policy = e, policy; err == nil && w.line != nil {
+		e.Carried(writeSize, w.line.time(writeSize)) // its speed is known
+	}
 	return err
 }
 
@@ -303,7 +305,11 @@ func (w *sender) flush() error {
 	}
 	n, err := w.conn.Write(w.out)
 	if !w.began.IsZero() {
-		w.encoder.Carried(n, time.Since(w.began))
+		took := time.Since(w.began)
+		if w.line != nil {
+			took = max(took, w.line.time(n)) // it may have room for all of that
+		}
+		w.encoder.Carried(n, took)
 	}
 	sent := 0
 	for _, m := range w.batched {

@@ -69,7 +69,7 @@ func TestRoundTrips(t *testing.T) {
 			{0, 0},
 			{time.Second, time.Second},
 		} {
-			p.send(framePong, stamped(e.config.Now()-step.age)...)
+			p.send(framePong, stamped(e.config.Now()-step.age, 0)...)
 			synctest.Wait()
 			if got := e.Stats().Link.RoundTrip; got != step.want {
 				t.Errorf("age %v: round trip %v, want %v", step.age, got, step.want)

@@ -21,7 +21,7 @@ import (
 const (
 	frameBatch    = 1  // compressed packets
 	framePing     = 2  // 8 bytes, which come back in a PONG
-	framePong     = 3  // the same 8 bytes
+	framePong     = 3  // the same 8 bytes, the clock of who answers, 8 bytes
 	frameTime     = 4  // the sender's clock, nanoseconds, 8 bytes
 	frameRatchet  = 5  // what the next frame is sealed with: nextEpoch or nextGeneration
 	frameRekey1   = 6  // crypto.RekeySize bytes
@@ -45,6 +45,7 @@ const (
 
 const (
 	stampSize = 8
+	pongSize  = 2 * stampSize
 	resetSize = 4
 	// closeTimeout bounds the good-bye on a connection that may be dead.
 	closeTimeout = 500 * time.Millisecond

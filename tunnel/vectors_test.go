@@ -261,11 +261,11 @@ func vectorFrames() []plainFrame {
 	frames := []plainFrame{
 		{"BATCH, one IPv4 packet, stored", frameBatch, stored(one)},
 		{"BATCH, an IPv4 and an IPv6 packet, stored", frameBatch, stored(one, two)},
-		{"BATCH, stored, starts a history", frameBatch, append([]byte{0x0c}, one...)},
-		{"BATCH, stored, continues the history", frameBatch, append([]byte{0x08}, two...)},
+		{"BATCH, deflate, raw, starts a history", frameBatch, append([]byte{0x2e}, one...)},
+		{"BATCH, deflate, raw, continues the history", frameBatch, append([]byte{0x2a}, two...)},
 		{"SEGMENTS, three bytes of TCP over IPv4 in two segments, stored", frameSegments, together(4)},
 		{"PING", framePing, stamped(0x0102030405060708)},
-		{"PONG", framePong, stamped(0x0102030405060708)},
+		{"PONG", framePong, stamped(0x0102030405060708, time.Hour)},
 		{"TIME, an hour after the host's start", frameTime, stamped(time.Hour)},
 		{"RATCHET to the next epoch", frameRatchet, []byte{nextEpoch}},
 		{"RATCHET to the next generation", frameRatchet, []byte{nextGeneration}},
@@ -365,7 +365,7 @@ func script(t *testing.T, v *sessionVector, suite crypto.Suite, client, server *
 	say("client", "CONFIRM", frameConfirm)
 	say("client", "PING", framePing, stamped(time.Hour)...)
 	say("server", "PING", framePing, stamped(2*time.Hour)...)
-	say("server", "PONG", framePong, stamped(time.Hour)...)
+	say("server", "PONG", framePong, stamped(time.Hour, 2*time.Hour)...)
 	say("server", "TIME", frameTime, stamped(2*time.Hour)...)
 	say("server", "BATCH", frameBatch, stored(ipv4(17, 0, []byte("a packet to the client")))...)
 	block := bytes.Repeat(ipv4(17, 0, []byte("a packet to the server, again and again")), 4)

@@ -164,6 +164,14 @@ func (e *End) Waiting() (int, error) {
 	return len(e.out), nil
 }
 
+// Held returns how many written bytes the wire has not sent, those that a modem keeps
+// among them.
+func (e *End) Held() int {
+	e.line.mu.Lock()
+	defer e.line.mu.Unlock()
+	return len(e.out) + len(e.modem)
+}
+
 // Close makes Read and Write return os.ErrClosed, and forgets what the wire has not
 // taken. The line itself goes on; Open gives the end to the next user.
 func (e *End) Close() error {
