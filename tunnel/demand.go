@@ -23,7 +23,11 @@ const demandPackets = 16
 
 func (d *demand) init(t *Tunnel) {
 	d.Tunnel, d.woken = t, make(chan struct{}, 1)
-	d.queue = queue.New(t.pool, demandPackets*t.config.MTU)
+	d.queue = d.newQueue()
+}
+
+func (d *demand) newQueue() *queue.Queue {
+	return queue.New(d.pool, demandPackets*d.config.MTU, d.config.MTU, HeaderSize)
 }
 
 // await waits for a packet, or a call of Redial. From now on packets are kept.
@@ -44,10 +48,17 @@ func (d *demand) want(b *queue.Buffer) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if s := d.link.Load(); s != nil {
-		defer s.queue.Wake()
-		return s.queue.Push(b)
+		dropped, ok := s.queue.Push(b)
+		d.count.dropOut(outQueueFull, dropped)
+		s.queue.Wake()
+		return ok
 	}
-	if !d.keeps || !d.queue.Push(b) {
+	if !d.keeps || d.queue.Len() == demandPackets { // the first ones say what is wanted
+		return false
+	}
+	dropped, ok := d.queue.Push(b)
+	d.count.dropOut(outNoLink, dropped)
+	if !ok {
 		return false
 	}
 	select {
@@ -70,7 +81,7 @@ func (d *demand) forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.count.dropOut(outNoLink, d.queue.Close())
-	d.queue, d.keeps = queue.New(d.pool, demandPackets*d.config.MTU), false
+	d.queue, d.keeps = d.newQueue(), false
 	select {
 	case <-d.woken:
 	default:

@@ -130,14 +130,13 @@ func (t *Tunnel) enqueue(s *session, b *queue.Buffer) (why dropOut, ok bool) {
 	if s.clamp > 0 && !b.Whole {
 		clampMSS(p, s.clamp)
 	}
-	switch {
-	case s.queue.Push(b):
-		if !s.send.direct() {
-			s.queue.Wake()
-		}
-		return 0, true
-	case t.link.Load() != s:
+	dropped, ok := s.queue.Push(b)
+	if !ok {
 		return outLinkLost, false
 	}
-	return outQueueFull, false
+	t.count.dropOut(outQueueFull, dropped)
+	if !s.send.direct() {
+		s.queue.Wake()
+	}
+	return 0, true
 }

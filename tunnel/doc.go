@@ -12,6 +12,9 @@
 // them; but when nothing is under way, who has read a packet sends it, as it would
 // take longer to wake another goroutine. Everything a packet can come to is counted, see Stats.
 //
+// On a slow TCP connection no more is written than the line carries, see allowance, so
+// that what waits does so in the queue, where conversations take turns.
+//
 // # Wire
 //
 // Package crypto describes the handshake, the keys and the seal, package frame

@@ -37,6 +37,7 @@ func newFlow(size int) *flow {
 	for i := range f.packets {
 		f.packets[i] = udp(size, 0)
 		random.Read(f.packets[i][ipv4Header:])
+		f.packets[i][1] = 1 // takes a mark (RFC 3168): nothing is sent again
 	}
 	f.change.L = &f.mu
 	return f

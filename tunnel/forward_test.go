@@ -84,7 +84,7 @@ func TestFullQueue(t *testing.T) {
 		}
 		synctest.Wait()
 		s := e.Stats()
-		if s.DropsOut["queue_full"] == 0 || s.Waiting != queueBytes/c.MTU {
+		if most := queueBytes / c.MTU; s.DropsOut["queue_full"] == 0 || s.Waiting > most || s.Waiting < most*98/100 {
 			t.Errorf("%d dropped, %d wait", s.DropsOut["queue_full"], s.Waiting)
 		}
 		got := 0

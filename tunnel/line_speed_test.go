@@ -11,17 +11,17 @@ import (
 	"vpnd/serial/serialtest"
 )
 
-// gauge is a port that notes how much is below it whenever more is written.
-type gauge struct {
+// heldGauge is a port that notes how much is below it whenever more is written.
+type heldGauge struct {
 	*serialtest.End
 	rate int // bit/s
 	mu   sync.Mutex
 	held []time.Duration // of the line's time
 }
 
-// newGauge puts a gauge on the line of an end.
-func newGauge(c *Config, rate int) *gauge {
-	g, open := &gauge{rate: rate}, c.Line.Open
+// newGauge puts a heldGauge on the line of an end.
+func newGauge(c *Config, rate int) *heldGauge {
+	g, open := &heldGauge{rate: rate}, c.Line.Open
 	c.Line.Open = func(ctx context.Context) (Port, error) {
 		port, err := open(ctx)
 		g.End = port.(*serialtest.End)
@@ -30,7 +30,7 @@ func newGauge(c *Config, rate int) *gauge {
 	return g
 }
 
-func (g *gauge) Write(b []byte) (int, error) {
+func (g *heldGauge) Write(b []byte) (int, error) {
 	g.mu.Lock()
 	g.held = append(g.held, time.Duration(g.Held())*10*time.Second/time.Duration(g.rate))
 	g.mu.Unlock()
@@ -38,13 +38,13 @@ func (g *gauge) Write(b []byte) (int, error) {
 }
 
 // reset forgets what was noted.
-func (g *gauge) reset() {
+func (g *heldGauge) reset() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.held = nil
 }
 
-func (g *gauge) percentile(p int) time.Duration {
+func (g *heldGauge) percentile(p int) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	slices.Sort(g.held)

@@ -92,7 +92,7 @@ func TestLineThroughput(t *testing.T) {
 	} {
 		sim(t, fmt.Sprint(test.rate, " ", test.size), func(t *testing.T) {
 			wire := serialtest.Wire{Rate: test.rate}
-			var gauges []*gauge
+			var gauges []*heldGauge
 			_, server, client := linkedLine(t, wire, func(c *Config) { gauges = append(gauges, newGauge(c, test.rate)) })
 			seconds := 60
 			if test.rate > 100000 {
@@ -319,7 +319,7 @@ func TestLineModem(t *testing.T) {
 	} {
 		sim(t, test.name, func(t *testing.T) {
 			wire := serialtest.Wire{Rate: test.before, Latency: 50 * time.Millisecond, Modem: 4096}
-			var gauges []*gauge
+			var gauges []*heldGauge
 			line, server, client := linkedLine(t, wire, func(c *Config) {
 				c.Line.Speed, c.MTU = test.port, 296
 				if began := time.Now(); c.Line.Answers {

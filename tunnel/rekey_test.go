@@ -53,7 +53,7 @@ func TestRekeyUnderLoad(t *testing.T) {
 			var sent [each][]byte
 			for i := range sent {
 				sent[i] = udp(1400, 0)
-				source.Read(sent[i][ipv4Header:])
+				source.Read(sent[i][ipv4Header+8:]) // behind the ports: all are of one flow
 				client.device.in <- sent[i]
 			}
 			server.device.in <- sent[0]

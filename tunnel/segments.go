@@ -139,13 +139,14 @@ func (o offload) finish(p []byte) bool {
 const shortFrames = 16 << 10
 
 // fits reports whether segments with n bytes of headers can go whole to a peer: in
-// one frame, and each of them through its interface.
+// one frame, and each of them through its interface. On a slow line they would keep
+// others waiting.
 func (o offload) fits(s *session, p []byte, n int) bool {
 	most := min(s.peer.maxFrame-batchOverhead, compress.MaxBlock)
 	if buf := s.t.tuning.Load().SendBuf; buf < shortFrames {
 		most = min(most, buf)
 	}
-	return s.line == nil && HeaderSize+len(p) <= most && n+o.size <= s.maxPacket && !o.many(p, n)
+	return s.line == nil && s.send.allow.open.Load() && HeaderSize+len(p) <= most && n+o.size <= s.maxPacket && !o.many(p, n)
 }
 
 // sum16 adds the 16-bit words of b (RFC 1071).

@@ -8,6 +8,7 @@ import (
 
 	"vpnd/compress"
 	"vpnd/crypto"
+	"vpnd/tunnel/queue"
 )
 
 // writeSize is how many bytes of frames are collected for one write while
@@ -35,7 +36,9 @@ type sender struct {
 	began   time.Time // with what is in out, if more was waiting than fits in; else 0
 	timed   time.Duration
 	last    atomic.Int64 // clock at the last batch, ns
-	broken  bool         // a write failed: what the peer got may end in mid-frame
+	allow   allowance
+	more    bool // packets of the last one's flow wait
+	broken  bool // a write failed: what the peer got may end in mid-frame
 }
 
 // mark is where a batch ends in sender.out, and how many packets there are up to
@@ -45,6 +48,7 @@ type mark struct{ end, packets int }
 func (w *sender) init(s *session, wire wire, sealer *crypto.Sealer, common compress.Set) {
 	w.session, w.wire, w.sealer, w.common = s, wire, sealer, common
 	w.last.Store(int64(s.t.config.Now()))
+	w.allow.init(s.conn, s.queue.SetRate)
 }
 
 // run sends what is waiting until the session ends. Messages go ahead of
@@ -59,6 +63,9 @@ func (w *sender) run() error {
 		// The first frame proves that this end has the keys of the handshake.
 		err = w.frame(frameConfirm, nil)
 	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	ready := w.queue.Ready()
 	for err = w.done(err); err == nil; {
 		select {
 		case <-w.ctx.Done():
@@ -66,12 +73,29 @@ func (w *sender) run() error {
 		case m := <-w.control:
 			w.mu.Lock()
 			err = w.done(w.message(m))
-		case <-w.queue.Ready():
-			w.mu.Lock()
-			err = w.done(w.batches())
+			continue
+		case <-ready:
+		case <-timer.C:
+		}
+		var wait time.Duration
+		if wait, err = w.turn(); wait > 0 {
+			timer.Reset(wait)
+			ready = nil
+		} else {
+			ready = w.queue.Ready()
 		}
 	}
 	return err
+}
+
+// turn sends packets that wait, or returns how long the line wants none.
+func (w *sender) turn() (wait time.Duration, err error) {
+	w.mu.Lock()
+	if wait = w.allow.wait(); wait > 0 {
+		w.mu.Unlock()
+		return wait, nil
+	}
+	return 0, w.done(w.batches())
 }
 
 // done writes what was made, if that went well, and lets others send.
@@ -108,8 +132,12 @@ func (w *sender) batches() error {
 	}
 	most := min(max(tune.SendBuf, w.maxPacket), w.peer.maxFrame-batchOverhead, compress.MaxBlock)
 	full := writeSize
-	if w.line != nil {
+	switch {
+	case w.line != nil:
 		most, full = min(tune.SendBuf, w.encoder.Room(w.line.batch())), 1
+		w.queue.SetRate(w.line.bytes(time.Second))
+	case !w.allow.open.Load():
+		most, full = min(most, w.encoder.Room(w.allow.room())), 1
 	}
 	w.began = time.Now()
 	for len(w.out) < full {
@@ -141,16 +169,21 @@ func (w *sender) batches() error {
 func (w *sender) batch(most int) error {
 	w.begin(frameBatch)
 	kind, at := len(w.out)-1, len(w.out)
-	var n int
-	var whole bool
-	w.out, n, whole = w.queue.Pop(append(w.out, 0), most)
-	if whole {
+	var got queue.Popped
+	w.out, got = w.queue.Pop(append(w.out, 0), most)
+	w.t.count.dropOut(outWaited, got.Dropped)
+	if got.N == 0 {
+		w.out = w.out[:w.start]
+		return nil
+	}
+	if got.Whole {
 		w.out[kind] = frameSegments
 	}
+	w.more = got.More
 	w.t.count.plainOut.Add(uint64(len(w.out) - at - 1))
 	w.out = w.out[:at+len(w.encoder.Pack(w.out[at:]))]
 	w.t.count.packedOut.Add(uint64(len(w.out) - at))
-	w.packets += n
+	w.packets += got.N
 	w.batched = append(w.batched, mark{len(w.out) + crypto.TagSize, w.packets})
 	return w.finish()
 }
@@ -300,12 +333,21 @@ func (w *sender) seal() (err error) {
 // flush writes the frames that were made. A batch that the connection took whole
 // before it broke may arrive, so it counts as sent.
 func (w *sender) flush() error {
-	if len(w.out) == 0 {
+	holds := w.more && w.allow.holds(len(w.out))
+	if w.more = false; len(w.out) == 0 {
+		w.allow.hold(false)
 		return nil
 	}
+	if holds {
+		w.allow.hold(true)
+	}
 	n, err := w.conn.Write(w.out)
-	if !w.began.IsZero() {
-		took := time.Since(w.began)
+	if !holds {
+		w.allow.hold(false)
+	}
+	w.allow.sent(n)
+	if !w.began.IsZero() && !w.allow.learning() {
+		took := w.allow.takes(n, time.Since(w.began))
 		if w.line != nil {
 			took = max(took, w.line.time(n)) // it may have room for all of that
 		}

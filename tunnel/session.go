@@ -141,7 +141,7 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 		keyTTL:    g.answer.terms.keyTTL,
 		maxPacket: min(t.config.MTU, g.peer.maxFrame-batchOverhead, compress.MaxBlock),
 		log:       t.config.Log.With("peer", g.conn.RemoteAddr().String()),
-		queue:     queue.New(t.pool, g.queueBytes(t.config.MTU)),
+		queue:     queue.New(t.pool, g.queueBytes(t.config.MTU), t.config.MTU, HeaderSize),
 		control:   make(chan message, controlRoom),
 		line:      g.line,
 	}

@@ -79,6 +79,7 @@ const (
 	outLinkLost                 // waiting, or handed to a connection that broke at once
 	outRead                     // the device reported a bad packet
 	outUnwanted                 // kept off the link by noipv6 or nomulticast
+	outWaited                   // waited too long, or its sender has to slow down
 	outCount
 )
 
@@ -103,7 +104,7 @@ const (
 )
 
 var (
-	outNames     = [outCount]string{"no_link", "queue_full", "too_long", "malformed", "link_lost", "device_read", "unwanted"}
+	outNames     = [outCount]string{"no_link", "queue_full", "too_long", "malformed", "link_lost", "device_read", "unwanted", "waited"}
 	inNames      = [inCount]string{"malformed", "too_old", "device_write", "discovery"}
 	refusedNames = [refusedCount]string{"address", "door", "replay", "silent", "terms", "no_confirm", "crowd", "number"}
 )

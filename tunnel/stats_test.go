@@ -17,7 +17,7 @@ func TestNames(t *testing.T) {
 		names []string
 		want  string
 	}{
-		{"out", outNames[:], "no_link queue_full too_long malformed link_lost device_read unwanted"},
+		{"out", outNames[:], "no_link queue_full too_long malformed link_lost device_read unwanted waited"},
 		{"in", inNames[:], "malformed too_old device_write discovery"},
 		{"refused", refusedNames[:], "address door replay silent terms no_confirm crowd number"},
 	} {
@@ -45,7 +45,7 @@ func TestCounters(t *testing.T) {
 		}
 	}
 	s := c.snapshot()
-	if want := map[string]uint64{"no_link": 1, "queue_full": 2, "too_long": 3, "malformed": 4, "link_lost": 5, "device_read": 6, "unwanted": 7}; !maps.Equal(s.DropsOut, want) {
+	if want := map[string]uint64{"no_link": 1, "queue_full": 2, "too_long": 3, "malformed": 4, "link_lost": 5, "device_read": 6, "unwanted": 7, "waited": 8}; !maps.Equal(s.DropsOut, want) {
 		t.Errorf("drops out are %v", s.DropsOut)
 	}
 	if want := map[string]uint64{"malformed": 10, "too_old": 20, "device_write": 30, "discovery": 40}; !maps.Equal(s.DropsIn, want) {

@@ -35,7 +35,7 @@ func TestStatusFields(t *testing.T) {
 			"link":      link,
 			"inside":    "packets_in packets_out bytes_in bytes_out",
 			"wire":      "packets_in packets_out bytes_in bytes_out",
-			"drops_out": "no_link queue_full too_long malformed link_lost device_read unwanted",
+			"drops_out": "no_link queue_full too_long malformed link_lost device_read unwanted waited",
 			"drops_in":  "malformed too_old device_write discovery",
 			"refused":   "address door replay silent terms no_confirm crowd number",
 		} {

@@ -8,6 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// unsentBytes is how much of what was written may wait in the kernel for its turn: more
+// would only be late.
+const unsentBytes = 128 << 10
+
 func (o Options) set(c syscall.RawConn, ipv6 bool) error {
 	var err error
 	set := func(fd uintptr, what string, level, option, value int) {
@@ -20,6 +24,7 @@ func (o Options) set(c syscall.RawConn, ipv6 bool) error {
 	}
 	cerr := c.Control(func(fd uintptr) {
 		set(fd, "TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(o.UserTimeout.Milliseconds(), math.MaxInt32)))
+		set(fd, "TCP_NOTSENT_LOWAT", unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
 		if ipv6 {
 			set(fd, "IPV6_TCLASS", unix.IPPROTO_IPV6, unix.IPV6_TCLASS, o.TOS)
 		} else {

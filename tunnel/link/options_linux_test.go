@@ -48,6 +48,7 @@ func TestOptions(t *testing.T) {
 					level, option, want int
 				}{
 					{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 160000},
+					{"TCP_NOTSENT_LOWAT", unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes},
 					{"type of service", level, tos, 0x10},
 					{"SO_PRIORITY", unix.SOL_SOCKET, unix.SO_PRIORITY, 6},
 					{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0},

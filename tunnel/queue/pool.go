@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Buffer holds one packet, or the segments of one stream that the host has not
@@ -15,6 +16,9 @@ type Buffer struct {
 	N int
 	// Whole says that it holds segments.
 	Whole bool
+
+	next *Buffer       // in its flow
+	came time.Duration // when it was pushed
 }
 
 // Packet returns what the buffer holds.

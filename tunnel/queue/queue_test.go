@@ -5,42 +5,64 @@ import (
 	"encoding/binary"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
-// filled returns buffers of the pool with packets of n bytes each, that count up
-// from first.
-func filled(pool *Pool, first, count, n int) (bs []*Buffer) {
-	for i := range count {
-		b := pool.Get(n)
-		b.N = n
-		clear(b.Bytes)
-		binary.BigEndian.PutUint32(b.Bytes[:4], uint32(first+i))
-		bs = append(bs, b)
+// ipv4 returns a packet of a conversation between two ports, of size bytes.
+func ipv4(protocol byte, size int, from, to uint16) []byte {
+	p := make([]byte, size)
+	p[0], p[9] = 0x45, protocol
+	binary.BigEndian.PutUint16(p[2:], uint16(size))
+	copy(p[12:], []byte{10, 0, 0, 1, 10, 0, 0, 2})
+	if size >= 24 {
+		binary.BigEndian.PutUint16(p[20:], from)
+		binary.BigEndian.PutUint16(p[22:], to)
 	}
-	return bs
+	return p
 }
 
-// push pushes buffers until one is refused, and returns how many were taken.
-func push(q *Queue, bs []*Buffer) int {
-	for i, b := range bs {
-		if !q.Push(b) {
-			return i
-		}
-	}
-	return len(bs)
+// filled returns a buffer of the pool with a packet of n bytes, at least 28, with a
+// number, of one of several conversations.
+func filled(pool *Pool, flow, number, n int) *Buffer {
+	b := pool.Get(n)
+	b.N = copy(b.Bytes, ipv4(17, n, uint16(flow), 53))
+	binary.BigEndian.PutUint32(b.Bytes[24:], uint32(number))
+	return b
 }
 
-// numbers returns the packets of n bytes that stand in a block.
-func numbers(t *testing.T, block []byte, n int) (out []int) {
+// seen is a packet that was popped.
+type seen struct{ flow, number int }
+
+// packets returns what stands in a block.
+func packets(t *testing.T, block []byte) (out []seen) {
 	t.Helper()
-	if len(block)%n != 0 {
-		t.Fatalf("block of %d bytes, no multiple of %d", len(block), n)
-	}
-	for ; len(block) > 0; block = block[n:] {
-		out = append(out, int(binary.BigEndian.Uint32(block)))
+	for len(block) > 0 {
+		n := int(binary.BigEndian.Uint16(block[2:]))
+		if n < 28 || n > len(block) {
+			t.Fatalf("packet of %d bytes in %d", n, len(block))
+		}
+		out = append(out, seen{int(binary.BigEndian.Uint16(block[20:])), int(binary.BigEndian.Uint32(block[24:]))})
+		block = block[n:]
 	}
 	return out
+}
+
+// push pushes packets of one conversation, and fails when one is refused.
+func push(t *testing.T, q *Queue, flow, first, count, n int) (dropped int) {
+	t.Helper()
+	for i := range count {
+		lost, ok := q.Push(filled(q.pool, flow, first+i, n))
+		if !ok {
+			t.Fatalf("packet %d of %d is refused", i, count)
+		}
+		dropped += lost
+	}
+	return dropped
+}
+
+func sim(t *testing.T, name string, f func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
 }
 
 func TestPool(t *testing.T) {
@@ -74,34 +96,32 @@ func TestPacket(t *testing.T) {
 	}
 }
 
-// TestOrder pushes and pops in changing portions, so that the ring turns and
-// grows at all places.
+// TestOrder pushes and pops conversations in changing portions: each of them comes
+// out in order, and nothing is lost.
 func TestOrder(t *testing.T) {
-	pool := NewPool(100)
-	q := New(pool, 300*100)
-	in, out := 0, 0
-	for round := range 2000 {
-		more := (round*31 + 7) % 90
-		bs := filled(pool, in, more, 10)
-		taken := push(q, bs)
-		if want := min(more, 300-(in-out)); taken != want {
-			t.Fatalf("round %d: %d of %d taken, want %d", round, taken, more, want)
-		}
-		pool.Put(bs[taken:]...)
-		in += taken
-		block, n, whole := q.Pop(nil, 10*((round*17)%120))
-		for i, got := range numbers(t, block, 10) {
-			if got != out+i {
-				t.Fatalf("round %d: packet %d, want %d", round, got, out+i)
+	sim(t, "17 flows", func(t *testing.T) {
+		pool := NewPool(1500)
+		q := New(pool, 1<<30, 1500, 0)
+		in, out, count := map[int]int{}, map[int]int{}, 0
+		for round := range 5000 {
+			for i := range (round*31 + 7) % 40 {
+				flow := (round + i*i) % 17
+				push(t, q, flow, in[flow], 1, 28+(round*7+i*13)%1473)
+				in[flow]++
+				count++
+			}
+			block, got := q.Pop(nil, (round*977)%40000)
+			for _, p := range packets(t, block) {
+				if p.number != out[p.flow] {
+					t.Fatalf("round %d: packet %d of flow %d, want %d", round, p.number, p.flow, out[p.flow])
+				}
+				out[p.flow]++
+			}
+			if count -= got.N; got.Whole || got.Dropped != 0 || q.Len() != count {
+				t.Fatalf("got %+v, %d wait, want %d", got, q.Len(), count)
 			}
 		}
-		if n != len(block)/10 || whole {
-			t.Fatalf("%d packets of %d bytes, whole: %v", n, len(block), whole)
-		}
-		if out += n; q.Len() != in-out {
-			t.Fatalf("%d wait, want %d", q.Len(), in-out)
-		}
-	}
+	})
 }
 
 func TestPop(t *testing.T) {
@@ -121,15 +141,14 @@ func TestPop(t *testing.T) {
 		{"at most 64", 100, 1 << 20, 64},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			pool := NewPool(100)
-			q := New(pool, 1<<20)
-			push(q, filled(pool, 0, test.n, 100))
-			block, n, _ := q.Pop([]byte("before"), test.most)
-			if n != test.want || len(block) != len("before")+100*n || string(block[:6]) != "before" {
-				t.Errorf("%d packets, %d bytes, want %d packets", n, len(block), test.want)
+			q := New(NewPool(100), 1<<20, 1500, 0)
+			push(t, q, 1, 0, test.n, 100)
+			block, got := q.Pop([]byte("before"), test.most)
+			if got.N != test.want || len(block) != len("before")+100*got.N || string(block[:6]) != "before" {
+				t.Errorf("%d packets, %d bytes, want %d packets", got.N, len(block), test.want)
 			}
-			if q.Len() != test.n-n {
-				t.Errorf("%d are left", q.Len())
+			if q.Len() != test.n-got.N || got.More != (q.Len() > 0) {
+				t.Errorf("%d are left, more: %v", q.Len(), got.More)
 			}
 		})
 	}
@@ -137,38 +156,32 @@ func TestPop(t *testing.T) {
 
 // TestWhole sees that segments come alone, and in their turn.
 func TestWhole(t *testing.T) {
+	const front = 10
 	pool := NewPool(100)
-	q := New(pool, 1<<20)
-	bs := filled(pool, 0, 6, 50)
-	bs[2].Whole, bs[3].Whole, bs[5].Whole = true, true, true
-	push(q, bs)
-	for i, want := range []struct {
-		packets int
-		whole   bool
-	}{{2, false}, {1, true}, {1, true}, {1, false}, {1, true}, {0, false}} {
-		if block, n, whole := q.Pop(nil, 1000); n != want.packets || whole != want.whole || len(block) != 50*n {
-			t.Errorf("turn %d: %d packets in %d bytes, whole: %v", i, n, len(block), whole)
+	q := New(pool, 1<<20, 1500, front)
+	for i := range 6 {
+		b := filled(pool, 1, i, 50)
+		if b.Whole = i == 2 || i == 3 || i == 5; b.Whole {
+			b.N = front + copy(b.Bytes[front:], ipv4(17, 50, 1, 53))
 		}
+		q.Push(b)
 	}
-}
-
-// TestBoundBySize counts the memory that waits, whatever is in it.
-func TestBoundBySize(t *testing.T) {
-	pool := NewPool(100, 1000)
-	q := New(pool, 2200)
-	if n := push(q, append(filled(pool, 0, 2, 101), filled(pool, 0, 5, 4)...)); n != 4 {
-		t.Errorf("%d buffers in 2200 bytes", n)
-	}
-	q.Pop(nil, 0)
-	if n := push(q, filled(pool, 0, 20, 4)); n != 10 {
-		t.Errorf("%d buffers where a large one was", n)
+	for i, want := range []Popped{{N: 2, More: true}, {N: 1, Whole: true, More: true}, {N: 1, Whole: true, More: true},
+		{N: 1, More: true}, {N: 1, Whole: true}, {}} {
+		block, got := q.Pop(nil, 1000)
+		size := 50 * want.N
+		if want.Whole {
+			size += front
+		}
+		if got != want || len(block) != size {
+			t.Errorf("turn %d: %+v in %d bytes, want %+v", i, got, len(block), want)
+		}
 	}
 }
 
 // TestReady sees that whoever waits is woken as long as packets wait.
 func TestReady(t *testing.T) {
-	pool := NewPool(100)
-	q := New(pool, 1<<20)
+	q := New(NewPool(100), 1<<20, 1500, 0)
 	ready := func() bool {
 		select {
 		case <-q.Ready():
@@ -180,7 +193,7 @@ func TestReady(t *testing.T) {
 	if ready() {
 		t.Error("ready while empty")
 	}
-	push(q, filled(pool, 0, 3, 100))
+	push(t, q, 1, 0, 3, 100)
 	if ready() {
 		t.Error("ready before Wake")
 	}
@@ -197,110 +210,240 @@ func TestReady(t *testing.T) {
 	}
 }
 
-func TestBound(t *testing.T) {
-	for _, test := range []struct{ limit, want int }{{0, 1}, {99, 1}, {100, 1}, {199, 1}, {200, 2}, {10000, 100}} {
-		pool := NewPool(100)
-		q := New(pool, test.limit)
-		if n := push(q, filled(pool, 0, 200, 1)); n != test.want || q.Len() != test.want {
-			t.Errorf("limit of %d bytes takes %d buffers of 100, want %d", test.limit, n, test.want)
+// TestTurns sees that flows share by bytes, whatever the size of their packets.
+func TestTurns(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		sizes []int
+	}{
+		{"equal", []int{1500, 1500, 1500}},
+		{"long and short", []int{1500, 300, 60}},
+		{"ten", []int{1500, 1400, 1300, 1200, 1100, 1000, 900, 800, 700, 600}},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			const each = 300_000
+			q := New(NewPool(1500), 1<<30, 1500, 0)
+			alone(t, q, len(test.sizes)+1)
+			for i, size := range test.sizes {
+				push(t, q, i+1, 0, each/size, size)
+			}
+			taken := make([]int, len(test.sizes)+1)
+			for range each / 1500 * len(test.sizes) / 2 { // half of it
+				block, _ := q.Pop(nil, 1500)
+				for _, p := range packets(t, block) {
+					taken[p.flow] += test.sizes[p.flow-1]
+				}
+			}
+			for i, n := range taken[1:] {
+				if d := n - taken[1]; d < -3000 || d > 3000 {
+					t.Errorf("flow %d has sent %d bytes, the first %d", i+1, n, taken[1])
+				}
+			}
+		})
+	}
+}
+
+// alone gives the queue a seed with which flows 1 to n do not share a place.
+func alone(t *testing.T, q *Queue, n int) {
+	t.Helper()
+	for try := range uint64(1000) {
+		q.seed = [2]uint64{try, ^try}
+		places := map[uint64]bool{}
+		for i := range n {
+			places[hash(ipv4(17, 28, uint16(i+1), 53), q.seed)%flows] = true
 		}
-		if n := push(q, filled(pool, 0, 1, 1)); n != 0 {
-			t.Error("a full queue takes one more")
+		if len(places) == n {
+			return
+		}
+	}
+	t.Fatal("no seed keeps the flows apart")
+}
+
+// TestSparse sees that who has just begun to send, or sends little, goes before a
+// flow that fills the line.
+func TestSparse(t *testing.T) {
+	sim(t, "a key beside two files", func(t *testing.T) {
+		q := New(NewPool(1500), 1<<30, 1500, 0)
+		alone(t, q, 3)
+		push(t, q, 1, 0, 1000, 1500)
+		push(t, q, 2, 0, 1000, 1500)
+		for range 10 {
+			q.Pop(nil, 1500)
+		}
+		for i := range 50 {
+			push(t, q, 3, i, 1, 60)
+			block, got := q.Pop(nil, 1500)
+			if p := packets(t, block); len(p) != 1 || p[0] != (seen{3, i}) || got.More {
+				t.Fatalf("key %d waits: %v goes first, %+v", i, p, got)
+			}
+			for range 3 {
+				q.Pop(nil, 1500)
+			}
+		}
+	})
+}
+
+// TestFull sees that the longest flow makes room, from its oldest on, and no other.
+func TestFull(t *testing.T) {
+	sim(t, "a flood", func(t *testing.T) {
+		pool := NewPool(1500)
+		q := New(pool, 200*1500, 1500, 0)
+		alone(t, q, 2)
+		push(t, q, 1, 0, 5, 100)
+		lost := push(t, q, 2, 0, 1000, 100)
+		if lost+q.Len() != 1005 || q.Len() > 200 || q.Len() < 190 {
+			t.Errorf("%d lost, %d wait", lost, q.Len())
+		}
+		count, next := map[int]int{}, map[int]int{1: 0, 2: lost}
+		for {
+			block, got := q.Pop(nil, 1<<20)
+			if got.N == 0 {
+				break
+			}
+			for _, p := range packets(t, block) {
+				if p.number != next[p.flow] {
+					t.Fatalf("packet %d of flow %d, want %d", p.number, p.flow, next[p.flow])
+				}
+				next[p.flow]++
+				count[p.flow]++
+			}
+		}
+		if count[1] != 5 || next[2] != 1000 {
+			t.Errorf("%d of the short flow came, the last of the long one was %d", count[1], next[2])
+		}
+	})
+}
+
+// TestBound counts the memory that waits, whatever is in it, and takes one packet in
+// any case.
+func TestBound(t *testing.T) {
+	for _, test := range []struct{ limit, want int }{{0, 1}, {99, 1}, {100, 1}, {199, 1}, {200, 2}} {
+		q := New(NewPool(100), test.limit, 1500, 0)
+		lost := push(t, q, 1, 0, 200, 30)
+		if q.Len() != test.want || lost != 200-test.want {
+			t.Errorf("limit of %d bytes: %d wait and %d are lost, want %d", test.limit, q.Len(), lost, test.want)
+		}
+	}
+}
+
+// TestRateBound sees that less may wait for a slow line.
+func TestRateBound(t *testing.T) {
+	for _, test := range []struct{ rate, want int }{
+		{0, 1000}, {4200, leastPackets}, {1 << 20, 1000}, {100_000, 200_000 / 1500},
+	} {
+		q := New(NewPool(1500), 1000*1500, 1500, 0)
+		q.SetRate(test.rate)
+		push(t, q, 1, 0, 3000, 1500)
+		if n := q.Len(); n > test.want || n < test.want*9/10 {
+			t.Errorf("rate %d: %d wait, want %d", test.rate, n, test.want)
 		}
 	}
 }
 
 func TestClose(t *testing.T) {
 	pool := NewPool(100)
-	q := New(pool, 1<<20)
-	push(q, filled(pool, 0, 100, 10))
-	q.Pop(nil, 300)
+	q := New(pool, 1<<20, 1500, 0)
+	push(t, q, 1, 0, 50, 30)
+	push(t, q, 2, 0, 50, 30)
+	q.Pop(nil, 900)
 	if n := q.Close(); n != 70 {
 		t.Errorf("%d lost, want 70", n)
 	}
 	if n := len(pool.free[0]); n != 100 {
 		t.Errorf("%d buffers came back, want 100", n)
 	}
-	if n := push(q, filled(pool, 0, 1, 10)); n != 0 || q.Len() != 0 {
-		t.Errorf("%d taken after the end", n)
+	if lost, ok := q.Push(filled(pool, 1, 1, 30)); ok || lost != 0 || q.Len() != 0 {
+		t.Errorf("taken after the end, %d lost", lost)
 	}
-	if block, n, _ := q.Pop(nil, 1000); len(block) != 0 || n != 0 {
-		t.Errorf("%d packets after the end", n)
+	if block, got := q.Pop(nil, 1000); len(block) != 0 || got != (Popped{}) {
+		t.Errorf("%+v after the end", got)
 	}
 	if n := q.Close(); n != 0 {
 		t.Errorf("%d lost at the second end", n)
 	}
 }
 
+// TestMoveTo gives what waits to a queue that has room for some of it.
+func TestMoveTo(t *testing.T) {
+	pool := NewPool(100)
+	from, to := New(pool, 1<<20, 1500, 0), New(pool, 1000, 1500, 0)
+	push(t, from, 1, 0, 15, 30)
+	if lost := from.MoveTo(to); lost != 5 || from.Len() != 0 || to.Len() != 10 {
+		t.Errorf("%d lost, %d left, %d moved", lost, from.Len(), to.Len())
+	}
+	select {
+	case <-to.Ready():
+	default:
+		t.Error("nobody is woken")
+	}
+	push(t, from, 1, 0, 15, 30)
+	to.Close()
+	if lost := from.MoveTo(to); lost != 15 {
+		t.Errorf("%d lost, want all 15", lost)
+	}
+}
+
 // TestConcurrent has one goroutine push and one pop, for the race detector, and a
 // third that looks and closes. Everything is accounted for.
 func TestConcurrent(t *testing.T) {
-	const packets = 50000
-	pool := NewPool(64)
-	q := New(pool, 300*64)
-	var pushed, popped, lost, last int
+	const all = 50000
+	q := New(NewPool(64), 300*64, 1500, 0)
+	var pushed, popped, dropped, late int
 	closed := make(chan struct{})
 	var parts sync.WaitGroup
 	parts.Go(func() {
-		for bs := []*Buffer(nil); pushed < packets; {
-			if bs == nil {
-				bs = filled(pool, pushed, 7, 8)
+		for ; pushed < all; pushed++ {
+			lost, ok := q.Push(filled(q.pool, pushed%5, pushed, 30))
+			if !ok {
+				return
 			}
-			n := push(q, bs)
+			dropped += lost
 			q.Wake()
-			if pushed += n; n == 0 {
-				select {
-				case <-closed:
-					return
-				case <-time.After(time.Microsecond):
-				}
-			}
-			if bs = bs[n:]; len(bs) == 0 {
-				bs = nil
-			}
 		}
 	})
 	parts.Go(func() {
-		last = -1
+		last := [5]int{-1, -1, -1, -1, -1}
 		for {
 			select {
 			case <-closed:
 				return
 			case <-q.Ready():
 			}
-			block, n, _ := q.Pop(nil, 1000)
-			for _, got := range numbers(t, block, 8) {
-				if got != last+1 {
-					t.Errorf("packet %d after %d", got, last)
+			block, got := q.Pop(nil, 1000)
+			for _, p := range packets(t, block) {
+				if p.number <= last[p.flow] {
+					t.Errorf("packet %d of flow %d after %d", p.number, p.flow, last[p.flow])
 				}
-				last = got
+				last[p.flow] = p.number
 			}
-			popped += n
+			popped += got.N
+			late += got.Dropped
 		}
 	})
-	for q.Len() < 200 {
+	for end := time.Now().Add(10 * time.Second); q.Len() < 100 && time.Now().Before(end); {
 		time.Sleep(time.Microsecond)
 	}
-	lost = q.Close()
+	lost := q.Close()
 	close(closed)
 	parts.Wait()
-	if pushed != popped+lost {
-		t.Errorf("%d pushed, %d popped, %d lost", pushed, popped, lost)
+	if pushed != popped+lost+dropped+late {
+		t.Errorf("%d pushed, %d popped, %d lost, %d and %d dropped", pushed, popped, lost, dropped, late)
 	}
 }
 
 func TestNoAllocations(t *testing.T) {
-	pool := NewPool(1500)
-	q := New(pool, 1<<20)
-	block := make([]byte, 0, 64<<10)
+	q := New(NewPool(1500), 100*1500, 1500, 0)
+	q.SetRate(1000)
+	block, packet := make([]byte, 0, 64<<10), ipv4(6, 900, 1, 2)
 	turn := func() {
-		for range 64 {
-			b := pool.Get(900)
-			b.N = 900
+		for i := range 64 {
+			b := q.pool.Get(900)
+			b.N = copy(b.Bytes, packet)
+			b.Bytes[20] = byte(i)
 			q.Push(b)
 		}
-		for q.Len() > 10 {
-			block, _, _ = q.Pop(block[:0], 16384)
+		for q.Len() > 80 {
+			block, _ = q.Pop(block[:0], 16384)
 		}
 	}
 	for range 100 {
