@@ -8,26 +8,32 @@ export CGO_ENABLED = 0
 # The race detector needs cgo.
 RACE = CGO_ENABLED=1 $(GO) test -race
 
-.PHONY: all build test check cc demo demo-serial bench bench-slow bench-age bench-peers fuzz mutate siege soak install clean
+.PHONY: all build test check cc lighttpd demo demo-serial bench bench-slow bench-age bench-peers fuzz mutate siege soak install clean
 
 all: build
 
 build:
-	$(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/vpnd
+	$(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/vpnd ./cmd/nexus
 
-test: check cc
+test: check cc lighttpd
 	$(RACE) -count=1 -timeout 20m ./...
 
 # The race detector needs a C compiler; on Debian it is installed if it is missing.
 cc:
 	@command -v gcc >/dev/null || { apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev; }
 
+# The web server that nexus is tested under, likewise; it is not left running.
+lighttpd:
+	@command -v lighttpd >/dev/null || { apt-get update && RUNLEVEL=1 apt-get install -y --no-install-recommends lighttpd; \
+	  systemctl disable --now lighttpd 2>/dev/null || true; }
+	@command -v lighttpd >/dev/null
+
 # What needs no test to be seen: form, vet, and that other systems compile.
 check:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) mod verify
-	for os in freebsd darwin openbsd; do GOOS=$$os $(GO) build -o /dev/null ./cmd/vpnd || exit 1; done
+	for os in freebsd darwin openbsd; do GOOS=$$os $(GO) build -o /dev/null ./cmd/vpnd && GOOS=$$os $(GO) build -o /dev/null ./cmd/nexus || exit 1; done
 
 demo: build
 	$(GO) run ./cmd/internal/demo -vpnd bin/vpnd
@@ -88,6 +94,8 @@ soak:
 install:
 	@test -x bin/vpnd || { echo 'run "make" first'; exit 1; }
 	install -D -m 755 bin/vpnd $(DESTDIR)$(PREFIX)/sbin/vpnd
+	install -D -m 755 bin/nexus $(DESTDIR)$(PREFIX)/sbin/nexus
+	install -D -m 644 docs/nexus.8 $(DESTDIR)$(PREFIX)/share/man/man8/nexus.8
 	install -D -m 644 docs/vpnd.8 $(DESTDIR)$(PREFIX)/share/man/man8/vpnd.8
 	install -D -m 644 docs/vpnd.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/vpnd.conf.5
 

@@ -35,6 +35,11 @@ func TestImports(t *testing.T) {
 		"tunnel/netif":            "",
 		"tunnel/number":           "",
 		"tunnel/queue":            "",
+
+		"cmd/nexus":             "cmd/internal/registry cmd/internal/settings crypto",
+		"cmd/internal/mesh":     "cmd/internal/registry crypto",
+		"cmd/internal/registry": "cmd/internal/settings crypto",
+		"cmd/internal/settings": "crypto",
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "vpnd/...").Output()
 	if err != nil {

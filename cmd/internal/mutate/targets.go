@@ -11,6 +11,8 @@ var targets = []target{
 	{"crypto", ``},
 	{"tunnel/frame", ``},
 	{"tunnel/number", `^(batch|client|journal|number)\.go `},
+	{"cmd/internal/registry", `^(message|codec|datagram|state|stateparse|handler|client|saved)\.go `},
+	{"cmd/internal/settings", `^(compare|networks)\.go |^assign\.go setPassword$|^problem\.go check`},
 	{"compress", `^decoder\.go `},
 	{"tunnel", `^(hello|serve|auth|strong|lobby|receive|rekey|delay|line_receive|line_answer|line_call)\.go ` +
 		`|^call\.go Tunnel\.(attempt|greetServer|judge)$` +

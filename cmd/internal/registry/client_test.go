@@ -1,0 +1,258 @@
+package registry
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"vpnd/crypto"
+)
+
+// TestNoNexus has what stands at the place of nexus.
+func TestNoNexus(t *testing.T) {
+	w := newWorld(t, "a")
+	var answer http.HandlerFunc
+	place := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { answer(rw, r) }))
+	defer place.Close()
+	s := w.settings()
+	s.URL = place.URL + "/cgi-bin/nexus.cgi"
+	a := w.clientWith("a", w.keys["a"], s)
+	for _, tt := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   string
+	}{
+		{"no page", http.NotFound, `the web server says "404 Not Found": is nexus at this place?`},
+		{"another place", func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, w.server.URL, http.StatusTemporaryRedirect)
+		}, `the web server says "307 Temporary Redirect"`},
+		{"not set up", func(rw http.ResponseWriter, r *http.Request) { rw.WriteHeader(500) }, `"500 Internal Server Error"`},
+		{"forbidden", func(rw http.ResponseWriter, r *http.Request) { rw.WriteHeader(403) }, ErrRefused.Error()},
+		{"a page", func(rw http.ResponseWriter, r *http.Request) { rw.Write([]byte("<html>")) }, ErrForged.Error()},
+		{"breaks off", func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("Content-Length", "500")
+			rw.Write([]byte("x"))
+		}, "unexpected EOF"},
+	} {
+		answer = tt.answer
+		if table, err := a.Register(t.Context()); err == nil || table != nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "register a at "+s.URL) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	place.Close()
+	if _, err := a.Register(t.Context()); err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("nobody: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := w.client("a").Register(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// What an answer teaches a gateway.
+func TestLearn(t *testing.T) {
+	own := identity(t)
+	sign := signOf(own, crypto.PublicKey{}, Epoch{1})
+	c := &Client{}
+	proof := [proofSize]byte{7}
+	for _, tt := range []struct {
+		name   string
+		status status
+		table  Table
+		serial uint64
+		kept   bool // the proof
+	}{
+		{"done", done, Table{Epoch: Epoch{1}, Number: 3, Serial: 100}, 100, false},
+		{"done again", done, Table{Epoch: Epoch{1}, Number: 4, Serial: 101}, 101, true},
+		{"another number", again, Table{Epoch: Epoch{1}, Number: 9, Serial: 102}, 101, true},
+		{"new epoch", again, Table{Epoch: Epoch{2}, Number: 9, Serial: 8}, 0, false},
+		{"first of it", done, Table{Epoch: Epoch{2}, Number: 10, Serial: 8}, 8, true},
+	} {
+		c.proof = proof
+		c.learn(&answer{status: tt.status, signKey: sign.Key(), Table: tt.table})
+		if c.serial != tt.serial || c.epoch != tt.table.Epoch || c.number != tt.table.Number || (c.proof == proof) != tt.kept {
+			t.Errorf("%s: serial %d, number %d, proof %x", tt.name, c.serial, c.number, c.proof)
+		}
+		if !c.Receive(nudge(sign, c.serial+1)) || c.Receive(nudge(sign, c.serial)) {
+			t.Errorf("%s: the serial does not count", tt.name)
+		}
+	}
+}
+
+// A nudge that comes before the answer that tells its sign counts.
+func TestNudgeBeforeAnswer(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	b := w.client("b")
+	w.register(b)
+	saved := w.register(w.client("a"))
+	early := w.client("a")
+	early.Resume(saved)
+	crossed := false
+	handler := w.handler
+	place := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.asked.Add(1)
+		handler.ServeHTTP(rw, r)
+		if !crossed { // b leaves before a has its answer
+			crossed = true
+			handler.mail.take()
+			if err := b.Leave(t.Context()); err != nil {
+				t.Error(err)
+			}
+			_, news := handler.mail.take()
+			for _, p := range handler.nudges(news) {
+				if early.Receive(p.datagram) {
+					t.Error("a nudge without a sign is taken")
+				}
+			}
+		}
+	}))
+	defer place.Close()
+	early.url = place.URL
+	w.asked.Store(0)
+	table := w.register(early)
+	if g := table.Gateway("b"); g.State != Gone {
+		t.Errorf("b is %v", g.State)
+	}
+	if n := w.asked.Load(); n != 3 { // one of them is b
+		t.Errorf("%d requests, want 3", n)
+	}
+	if early.doubtful != nil || early.underWay {
+		t.Error("something is left")
+	}
+	if early.Receive([]byte("x")); early.doubtful != nil {
+		t.Error("something is kept that nobody looks at")
+	}
+}
+
+// A nexus whose answer is genuine, and of another form.
+func TestMalformedAnswer(t *testing.T) {
+	w := newWorld(t, "a")
+	good := (&answer{}).encode()
+	var text []byte
+	odd := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		letter := make([]byte, RequestSize)
+		if _, err := io.ReadFull(r.Body, letter); err != nil {
+			t.Error(err)
+		}
+		asked, err := crypto.OpenQuestion(rand.Reader, w.own, crypto.NewPassword(testPassword), letter)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		reply, err := asked.Answer(text)
+		if err != nil {
+			t.Error(err)
+		}
+		rw.Write(reply)
+	}))
+	defer odd.Close()
+	s := w.settings()
+	s.URL = odd.URL
+	a := w.clientWith("a", w.keys["a"], s)
+	for name, bad := range map[string][]byte{
+		"empty": nil, "short": good[:len(good)-1], "long": append(slices.Clone(good), 0), "another status": append([]byte{4}, good[1:]...),
+		"more gateways": append(slices.Clone(good[:len(good)-1]), 1), "too many": append(slices.Clone(good[:len(good)-2]), 255, 255),
+	} {
+		text = bad
+		if table, err := a.Register(t.Context()); !errors.Is(err, errForm) || table != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	text = good
+	w.register(a)
+}
+
+// HTTPS carries letters, whoever made the certificate.
+func TestHTTPS(t *testing.T) {
+	w := newWorld(t, "a")
+	secure := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Content-Type") != contentType || r.UserAgent() != "packthread" {
+			t.Errorf("headers %v", r.Header)
+		}
+		w.handler.ServeHTTP(rw, r)
+	}))
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer secure.Close()
+	s := w.settings()
+	s.URL = secure.URL
+	w.register(w.clientWith("a", w.keys["a"], s))
+	s.ServerKey = crypto.PublicKey{}
+	if table, err := w.clientWith("a", w.keys["a"], s).Register(t.Context()); err == nil || table != nil || !strings.Contains(err.Error(), "write letter") {
+		t.Errorf("a question to nobody: %v", err)
+	}
+	s.URL = ":"
+	s.ServerKey = w.own.Public()
+	if table, err := w.clientWith("a", w.keys["a"], s).Register(t.Context()); err == nil || table != nil || !strings.Contains(err.Error(), "missing protocol scheme") {
+		t.Errorf("no place: %v", err)
+	}
+}
+
+// No cache on the way keeps an answer.
+func TestHeaders(t *testing.T) {
+	w := newWorld(t, "a")
+	place := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		recorder := httptest.NewRecorder()
+		w.handler.ServeHTTP(recorder, r)
+		h := recorder.Header()
+		if h.Get("Content-Type") != contentType || h.Get("Content-Length") != strconv.Itoa(recorder.Body.Len()) || h.Get("Cache-Control") != "no-store" {
+			t.Errorf("headers %v", h)
+		}
+		rw.Write(recorder.Body.Bytes())
+	}))
+	defer place.Close()
+	s := w.settings()
+	s.URL = place.URL
+	w.register(w.clientWith("a", w.keys["a"], s))
+}
+
+// A nexus that never agrees is not asked for ever.
+func TestNeverAgrees(t *testing.T) {
+	w := newWorld(t, "a")
+	a := w.client("a")
+	w.register(a)
+	w.asked.Store(0)
+	n := 0
+	clock := w.store.clock
+	w.store.clock = func() moment { // a reboot before each answer
+		m := clock()
+		n++
+		m.boot = strings.Repeat(string(rune('a'+n)), bootSize)
+		return m
+	}
+	if _, err := a.Register(t.Context()); err == nil || !strings.Contains(err.Error(), "wants another number each time") {
+		t.Errorf("error %v", err)
+	}
+	if n := w.asked.Load(); n != maxTries {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// One client may be used by several goroutines.
+func TestClientShared(t *testing.T) {
+	w := newWorld(t, "a")
+	a := w.client("a")
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 5 {
+				if _, err := a.Register(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n := w.asked.Load(); n != 41 {
+		t.Errorf("%d requests for 40 registrations, want 41", n)
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package registry
+
+// hostClock is the clock.
+func hostClock() moment { return wallClock() }

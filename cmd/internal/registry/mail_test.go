@@ -1,0 +1,261 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"vpnd/cmd/internal/settings"
+)
+
+// nudged returns who would be sent a nudge, and the nudge for one of them.
+func (w *world) nudged(of string) (names []string, datagram []byte) {
+	w.t.Helper()
+	_, news := w.handler.mail.take()
+	if news == nil {
+		return nil, nil
+	}
+	for _, p := range w.handler.nudges(news) {
+		for _, g := range news.gateways {
+			if g.Endpoint == p.to {
+				names = append(names, g.Name)
+				if g.Name == of {
+					datagram = p.datagram
+				}
+			}
+		}
+	}
+	return names, datagram
+}
+
+func TestNudges(t *testing.T) {
+	w := newWorld(t, "a", "b", "c", "d")
+	clients := map[string]*Client{}
+	for i, name := range []string{"a", "b", "c"} {
+		s := w.settings()
+		s.Port = uint16(2002 + i)
+		clients[name] = w.clientWith(name, w.keys[name], s)
+	}
+	a, b := clients["a"], clients["b"]
+	want := func(what string, names ...string) (datagram []byte) {
+		t.Helper()
+		got, datagram := w.nudged("a")
+		if !slices.Equal(got, names) {
+			t.Errorf("%s: nudges for %v, want %v", what, got, names)
+		}
+		return datagram
+	}
+	w.register(a)
+	want("the first")
+	w.register(b)
+	first := want("the second", "a")
+	if !a.Receive(first) || !a.Receive(first) {
+		t.Error("the nudge is not taken")
+	}
+	for name, other := range map[string]*Client{"b": b, "c": clients["c"]} {
+		if other.Receive(first) {
+			t.Errorf("%s takes a nudge for a", name)
+		}
+	}
+	w.register(a)
+	want("nothing new")
+	if a.Receive(first) {
+		t.Error("the nudge is taken again")
+	}
+	w.register(clients["c"])
+	want("the third", "a", "b")
+	w.edit("d", func(n *settings.Network) { n.Disabled = true })
+	w.register(a)
+	want("a network disabled", "b", "c")
+	w.register(b)
+	w.register(clients["c"])
+	w.advance(80 * time.Second)
+	w.register(a)
+	w.advance(80 * time.Second)
+	w.register(a)
+	w.register(b)
+	want("nothing new")
+	w.advance(80 * time.Second)
+	w.register(a)
+	w.advance(80 * time.Second)
+	w.register(b)
+	datagram := want("the lease of c ended", "a")
+	if err := b.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !a.Receive(datagram) {
+		t.Error("the nudge is not taken")
+	}
+	for n := range len(datagram) * 8 {
+		forged := bytes.Clone(datagram)
+		forged[n/8] ^= 1 << (n % 8)
+		if a.Receive(forged) {
+			t.Errorf("nudge with bit %d turned is taken", n)
+		}
+	}
+	for n := range datagram {
+		if a.Receive(datagram[:n]) {
+			t.Errorf("%d bytes of a nudge are taken", n)
+		}
+	}
+	w.mu.Lock()
+	w.now.boot = secondBoot
+	w.mu.Unlock()
+	w.register(a)
+	if a.Receive(datagram) {
+		t.Error("a nudge of an earlier epoch is taken")
+	}
+	fresh := w.client("a")
+	fresh.Resume(&Table{Epoch: w.state().epoch})
+	if fresh.Receive(datagram) {
+		t.Error("who was not answered yet takes a nudge")
+	}
+}
+
+// Of two that changed the table at once each needs the change of the other.
+func TestNudgeBoth(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	a, b := w.client("a"), w.client("b")
+	w.register(a)
+	w.register(b)
+	w.handler.mail.take()
+	if err := a.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.register(a)
+	w.register(b)
+	if err := b.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.register(b)
+	if _, news := w.handler.mail.take(); news == nil || news.except != "" || news.serial != w.state().serial {
+		t.Errorf("news %+v", news)
+	}
+	list := []Gateway{}
+	m := &w.handler.mail
+	m.nudge(Epoch{1}, 5, "a", list)
+	m.nudge(Epoch{1}, 4, "b", list) // of a slower goroutine
+	if _, news := m.take(); news.serial != 5 || news.except != "a" {
+		t.Errorf("news %+v", news)
+	}
+	m.nudge(Epoch{1}, 5, "a", list)
+	m.nudge(Epoch{1}, 6, "a", list)
+	if _, news := m.take(); news.serial != 6 || news.except != "a" {
+		t.Errorf("news %+v", news)
+	}
+	m.nudge(Epoch{1}, 5, "a", list)
+	m.nudge(Epoch{2}, 1, "b", list)
+	if _, news := m.take(); news.serial != 1 || news.epoch != (Epoch{2}) || news.except != "b" {
+		t.Errorf("news %+v", news)
+	}
+	for range 2 * maxParcels {
+		m.add(parcel{})
+	}
+	if parcels, _ := m.take(); len(parcels) != maxParcels {
+		t.Errorf("%d parcels wait", len(parcels))
+	}
+}
+
+// TestSendMail sends nudges to a socket.
+func TestSendMail(t *testing.T) {
+	w := newWorld(t, "a", "b", "c")
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	s := w.settings()
+	s.Port = uint16(conn.LocalAddr().(*net.UDPAddr).Port)
+	a := w.clientWith("a", w.keys["a"], s)
+	receive := func() bool {
+		t.Helper()
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, MaxDatagram)
+		n, err := conn.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Receive(b[:n])
+	}
+	w.register(a)
+	w.edit("c", func(n *settings.Network) { n.Address = netip.MustParseAddr("203.0.113.99") }) // nobody
+	w.register(w.client("c"))
+	w.register(w.client("b"))
+	if err := w.handler.SendMail(); err != nil {
+		t.Fatal(err)
+	}
+	if !receive() {
+		t.Error("the nudge is not taken")
+	}
+	if err := w.handler.SendMail(); err != nil {
+		t.Error(err)
+	}
+	w.register(a)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.handler.Run(ctx) }()
+	if err := w.client("b").Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !receive() {
+		t.Error("the nudge of a running nexus is not taken")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSaved(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.register(w.client("b"))
+	a := w.client("a")
+	table := w.register(a)
+	own, server := w.keys["a"].Public(), w.own.Public()
+	saved := AppendTable(table, own, server)
+	got, err := ParseTable(saved, own, server)
+	if err != nil || states(got) != states(table) || got.Epoch != table.Epoch || got.Number != table.Number || got.Serial != table.Serial || len(saved) > MaxSaved {
+		t.Errorf("read %+v, error %v; want %+v", got, err, table)
+	}
+	for n := range saved {
+		damaged := bytes.Clone(saved)
+		damaged[n] ^= 1
+		if _, err := ParseTable(damaged, own, server); err == nil {
+			t.Fatalf("a table with byte %d turned is taken", n)
+		}
+		if _, err := ParseTable(saved[:n], own, server); err == nil {
+			t.Fatalf("%d bytes of a table are taken", n)
+		}
+	}
+	if _, err := ParseTable(saved, server, own); !errors.Is(err, errSaved) {
+		t.Errorf("a table of others: %v", err)
+	}
+	refused := AppendTable(&Table{}, own, server)
+	copy(refused[len(tableTag):], make([]byte, 32))
+	if _, err := ParseTable(refused, own, server); err == nil {
+		t.Error("a table without its sum is taken")
+	}
+	// One question is enough for who has it.
+	w.asked.Store(0)
+	again := w.client("a")
+	again.Resume(got)
+	w.register(again)
+	if n := w.asked.Load(); n != 1 {
+		t.Errorf("%d requests, want 1", n)
+	}
+	if err := os.Remove(w.store.path(stateFile)); err != nil {
+		t.Fatal(err)
+	}
+	w.register(again)
+	if n := w.asked.Load(); n != 3 {
+		t.Errorf("%d requests, want 3", n)
+	}
+}
