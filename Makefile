@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 # The race detector needs cgo.
 RACE = CGO_ENABLED=1 $(GO) test -race
 
-.PHONY: all build test check cc lighttpd demo demo-serial bench bench-slow bench-age bench-peers fuzz mutate siege soak install clean
+.PHONY: all build test check cc lighttpd demo demo-serial bench bench-slow bench-age bench-peers scale fuzz mutate siege soak install clean
 
 all: build
 
@@ -58,6 +58,11 @@ bench-slow: build
 # What a byte costs while a link grows older, for 10 minutes.
 bench-age: build
 	$(GO) run ./cmd/internal/bench age $(ARGS)
+
+# What a hub with a thousand clients costs; docs/scale.md has the figures.
+# ARGS="-clients 100 -idle 10s" for less.
+scale:
+	$(GO) run ./cmd/internal/scale $(ARGS)
 
 # The other tunnels. Their packages may start services on this host.
 bench-peers:

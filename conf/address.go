@@ -97,8 +97,13 @@ func isDigits(s string) bool {
 }
 
 func (c *Config) addLocal(l line) error {
-	if slices.Equal(l.args, []string{"auto"}) {
-		return fmt.Errorf(`"auto" is %w; say "local ADDRESS"`, ErrNotInBuild)
+	auto := slices.Equal(l.args, []string{"auto"})
+	if c.LocalAuto || auto && len(c.Local) > 0 {
+		return errors.New(`"auto" takes all addresses from the server; keep it or the others`)
+	}
+	if auto {
+		c.LocalAuto = true
+		return nil
 	}
 	return addInner(&c.Local, l)
 }

@@ -22,6 +22,7 @@ func (p *parser) check() {
 		p.settleLine()
 		p.checkServer()
 		p.settleKeys()
+		p.checkHub()
 	}
 	p.checkInner()
 	p.checkNoIPv6()
@@ -101,6 +102,17 @@ func (p *parser) settleKeys() {
 func (p *parser) checkInner() {
 	c := p.conf
 	local := p.given("local", errors.New(`missing; say "local ADDRESS", the inner address of this end`))
+	switch {
+	case local && c.LocalAuto:
+		p.checkAuto()
+		return
+	case c.Hub() || !p.sound("pool", "peers"):
+		if local && p.sound("pool") {
+			p.checkHubInner()
+		}
+		slices.SortFunc(c.Local, netip.Addr.Compare) // puts IPv4 first
+		return
+	}
 	remote := p.given("remote", p.noRemote())
 	if !local || !remote || !p.paired("local", c.Local, "remote", c.Remote) || !p.paired("remote", c.Remote, "local", c.Local) {
 		return
@@ -117,9 +129,18 @@ func (p *parser) checkInner() {
 func (p *parser) noRemote() error {
 	const missing = `missing; say "remote ADDRESS", the inner address of the other end`
 	if p.conf.Mode == Server {
-		return fmt.Errorf("%s (a server without it is a hub, which is %w)", missing, ErrNotInBuild)
+		return errors.New(missing + `, or "pool CIDR" for a hub of many clients`)
 	}
 	return errors.New(missing)
+}
+
+// checkAuto judges a client that takes its address from the server.
+func (p *parser) checkAuto() {
+	c := p.conf
+	if p.sound("mode") && c.Mode == Server {
+		p.report(c.line("local"), "local", errors.New(`"auto" is for clients; a server gives the addresses`))
+	}
+	slices.SortFunc(c.Remote, netip.Addr.Compare)
 }
 
 // paired reports whether each address of keyword has one of its family among
@@ -172,6 +193,11 @@ func (c *Config) firstIPv6() string {
 	for _, r := range c.Routes {
 		if r.Dest.Addr().Is6() {
 			return r.Dest.String()
+		}
+	}
+	for _, pool := range c.Pool {
+		if pool.Addr().Is6() {
+			return pool.String()
 		}
 	}
 	return ""

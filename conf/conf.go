@@ -106,9 +106,17 @@ type Config struct {
 	NoIPv6      bool
 	NoMulticast bool
 
-	Local, Remote []netip.Addr // paired by index: at most one IPv4 and one IPv6, IPv4 first
-	Routes        []Route      // route1 to route9, then route in the order of the file
-	AutoRoute     bool
+	// Local and Remote are paired by index: at most one IPv4 and one IPv6, IPv4 first.
+	// A hub has no Remote; with LocalAuto there is no Local, and there may be no Remote.
+	Local, Remote []netip.Addr
+	LocalAuto     bool
+
+	Pool           []netip.Prefix // of a hub
+	Peers          string         // directory with the files of a hub's clients; "" without
+	ClientToClient bool
+
+	Routes    []Route // route1 to route9, then route in the order of the file
+	AutoRoute bool
 
 	KeyFile, OldKeyFile string // OldKeyFile: "" without
 	Passphrase          string // file with that of a sealed key; "" without

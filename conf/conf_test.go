@@ -214,7 +214,7 @@ func TestNoDirectory(t *testing.T) {
 }
 
 func TestErrorsAreReachable(t *testing.T) {
-	errs := parseProblems(t, base(Server, "")+"mtu x\npool 1")
+	errs := parseProblems(t, base(Server, "")+"mtu x\nproxy 1")
 	var first Error
 	if !errors.As(errs, &first) || first.Line != 5 || first.Keyword != "mtu" || first.File != "/etc/vpnd/vpnd.conf" {
 		t.Errorf("first problem is %+v", first)

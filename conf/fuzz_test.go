@@ -102,6 +102,17 @@ func brokenLine(c *Config, keep func(ok bool, promise string)) {
 }
 
 func brokenInner(c *Config, keep func(ok bool, promise string)) {
+	keep(!c.Hub() || c.Mode == Server && c.Device == "" && len(c.Remote) == 0, "a hub is a server without remote")
+	keep(len(c.Pool) == 0 || len(c.Local) == len(c.Pool), "a pool has an address of the hub beside it")
+	keep(c.Peers == "" || c.Auth == "strong" && filepath.IsAbs(c.Peers), "files of clients go with keys of their own")
+	keep(!c.ClientToClient || c.Hub(), "clients of a hub only")
+	keep(!c.LocalAuto || c.Mode == Client && len(c.Local) == 0, "a client takes all addresses from the server, or none")
+	for i, pool := range c.Pool {
+		keep(pool.Addr().Is4() == c.Local[i].Is4() && pool == pool.Masked(), "a pool has the family of the hub")
+	}
+	if c.Hub() || c.LocalAuto {
+		return
+	}
 	n := len(c.Local)
 	keep(n == len(c.Remote) && (n == 1 || n == 2 && c.Local[0].Is4() && c.Local[1].Is6()), "IPv4, IPv6 or both in this order")
 	for i := range min(n, len(c.Remote)) {

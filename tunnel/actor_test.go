@@ -371,8 +371,8 @@ func (s *studio) play(t *testing.T, script []byte, maxDelay time.Duration) (*act
 	tunnel := &Tunnel{config: Config{
 		MaxDelay: maxDelay, Random: rand.Reader, Now: func() time.Duration { return a.now },
 	}}
-	tunnel.out = &deliverer{device: a.device, count: &tunnel.count, slots: s.slots}
-	e := &session{t: tunnel, ctx: context.Background(), conn: a, client: s.client, suite: fastSuite, keyTTL: time.Minute, control: make(chan message, controlRoom)}
+	inside := &deliverer{device: a.device, count: &tunnel.count, tray: &tray{slots: s.slots}}
+	e := &session{t: tunnel, owner: &peer{}, count: &tunnel.count, inside: inside, ctx: context.Background(), conn: a, client: s.client, suite: fastSuite, keyTTL: time.Minute, control: make(chan message, controlRoom)}
 	e.keys.init(e, s.own)
 	a.r = &e.receive
 	a.r.init(e, s.opener, compress.All)

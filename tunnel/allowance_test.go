@@ -82,7 +82,7 @@ func TestLongLine(t *testing.T) {
 		server, client := thinPair(t, c, 1_000_000_000, 50*time.Millisecond)
 		y := typing(t, client, server, 30_000_000, 1500, time.Second)
 		y.since(3 * time.Second)
-		if s := client.link.Load(); !s.send.allow.open.Load() {
+		if s := client.point.link.Load(); !s.send.allow.open.Load() {
 			t.Errorf("held back to %.0f bytes a second", s.send.allow.rate)
 		}
 		if w := client.way(); w.waited() != time.Second {

@@ -72,7 +72,7 @@ func counterEnds(cipher crypto.Cipher, limit uint64) func(a *attack) {
 func (test counterEnd) meet(a *attack, m *middle, from, to *end, up bool) (err error) {
 	passes(a.t, from, to)
 	synctest.Wait()
-	test.set(from.link.Load().send.sealer, to.link.Load().receive.opener)
+	test.set(from.point.link.Load().send.sealer, to.point.link.Load().receive.opener)
 	m.road.become(roadRefused)
 	frames := 0
 	m.change(func(fUp bool, f []byte) []byte {

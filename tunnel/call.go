@@ -295,6 +295,9 @@ func (t *Tunnel) greetServer(conn net.Conn) (greeting, error) {
 	if err := t.judge(h, a); err != nil {
 		return greeting{}, err
 	}
+	if err := t.checkAddrs(a); err != nil {
+		return greeting{}, err
+	}
 	return greeting{conn: conn, wire: stream{}, answer: a, peer: a.terms, inner: a.inner, keys: keys, who: Caller{Key: t.key.ID()}}, nil
 }
 

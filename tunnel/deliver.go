@@ -12,29 +12,45 @@ const (
 	slotSize = headroom + 65536
 )
 
-// deliverer gives the packets of a batch to the TUN device. The sessions share
-// it.
+// deliverer gives the packets of a peer's batches to the TUN device. Those of all
+// peers share a tray: who has it writes one batch and hands it on, so that no peer
+// keeps the others from it.
 type deliverer struct {
 	device Device
 	count  *counters
-	mu     sync.Mutex
-	slots  [][]byte // memory for one write
-	bufs   [][]byte // the packets in it
+	gate   *gate // nil: the peer may send what it likes
+	*tray
+}
+
+// tray is the memory for one write to the device.
+type tray struct {
+	mu    sync.Mutex
+	slots [][]byte
+	bufs  [][]byte // the packets in it
 }
 
 func newDeliverer(device Device, count *counters) *deliverer {
 	n := device.BatchSize()
-	d := &deliverer{device: device, count: count, slots: make([][]byte, n), bufs: make([][]byte, 0, n)}
-	for i := range d.slots {
-		d.slots[i] = make([]byte, slotSize)
+	t := &tray{slots: make([][]byte, n), bufs: make([][]byte, 0, n)}
+	for i := range t.slots {
+		t.slots[i] = make([]byte, slotSize)
 	}
-	return d
+	return &deliverer{device: device, count: count, tray: t}
+}
+
+// behind returns a deliverer to the same device for the peer that stands behind a
+// gate.
+func (d *deliverer) behind(g *gate) *deliverer {
+	return &deliverer{device: d.device, count: g.from.count, gate: g, tray: d.tray}
 }
 
 // deliver writes the packets that stand one behind the other in block. They are
 // checked first; at one that is no packet the rest of the block is lost, since
 // nothing tells where the next one would begin.
 func (d *deliverer) deliver(block []byte, clamp int) {
+	if d.gate != nil {
+		block = d.gate.sift(block)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(block) > 0 {
@@ -77,6 +93,8 @@ func (d *deliverer) deliverWhole(block []byte) {
 		return
 	case isLocal(p):
 		d.dropWhole(inLocal)
+		return
+	case d.gate != nil && !d.gate.passesWhole(o, p, n):
 		return
 	}
 	o.put(block, n, binary.NativeEndian)

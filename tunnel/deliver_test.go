@@ -134,7 +134,7 @@ func FuzzDeliver(f *testing.F) {
 	f.Fuzz(func(t *testing.T, block []byte, clamp uint16) {
 		device := &scale{t: t}
 		var count, late counters
-		d := &deliverer{device: device, count: &count, slots: slots}
+		d := &deliverer{device: device, count: &count, tray: &tray{slots: slots}}
 		d.deliver(block, int(clamp))
 		all, rest := device.taken, block
 		var want []byte

@@ -47,7 +47,7 @@ func (d *demand) await(ctx context.Context) {
 func (d *demand) want(b *queue.Buffer) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if s := d.link.Load(); s != nil {
+	if s := d.point.link.Load(); s != nil {
 		dropped, ok := s.queue.Push(b)
 		d.count.dropOut(outQueueFull, dropped)
 		s.queue.Wake()

@@ -39,7 +39,7 @@ var ErrDevice = errors.New("tun device failed")
 // counts as broken.
 const maxReadErrors = 100
 
-// readDevice gives the host's packets to the link, for the life of the tunnel.
+// readDevice gives the host's packets to the links, for the life of the tunnel.
 func (t *Tunnel) readDevice() error {
 	b := t.pool.Get(readSize)
 	for failed := 0; ; {
@@ -62,29 +62,40 @@ func (t *Tunnel) readDevice() error {
 // read takes what the device gave, and returns a buffer for the next read.
 func (t *Tunnel) read(b *queue.Buffer) (next *queue.Buffer) {
 	o, p := parseOffload(b.Bytes, binary.NativeEndian), b.Bytes[HeaderSize:max(b.N, HeaderSize)]
-	t.count.insideBytesIn.Add(uint64(len(p)))
-	s := t.link.Load()
+	to := t.peerTo(p)
+	to.count.insideBytesIn.Add(uint64(len(p)))
+	s := to.link.Load()
 	n, segments := o.headers(p)
 	switch {
 	case segments && s != nil && o.fits(s, p, n):
 		o.put(b.Bytes, n, binary.LittleEndian)
 		if b.N > wholeSize {
 			b.Whole = true
-			t.forward(s, b)
+			t.forward(to, s, b)
 			return t.pool.Get(readSize)
 		}
 		whole := t.copied(b.Packet())
 		whole.Whole = true
-		t.forward(s, whole)
+		t.forward(to, s, whole)
 	case segments:
-		t.cut(s, o, p, n)
+		t.cut(to, s, o, p, n)
 	case o.kind == kindNone && o.finish(p):
-		t.forward(s, t.copied(p))
+		t.forward(to, s, t.copied(p))
 	default:
-		t.count.insideIn.Add(1)
-		t.count.dropOut(outMalformed, 1)
+		to.count.insideIn.Add(1)
+		to.count.dropOut(outMalformed, 1)
 	}
 	return b
+}
+
+// peerTo returns who is to get a packet of the host, which may be anything.
+func (t *Tunnel) peerTo(p []byte) *peer {
+	if t.hub != nil {
+		if to := t.hub.owner(destinationOf(p)); to != nil {
+			return to
+		}
+	}
+	return t.point
 }
 
 // copied returns a buffer of its own for bytes that were read.
@@ -95,24 +106,24 @@ func (t *Tunnel) copied(p []byte) *queue.Buffer {
 }
 
 // cut makes packets of segments whose headers are n bytes long.
-func (t *Tunnel) cut(s *session, o offload, p []byte, n int) {
+func (t *Tunnel) cut(to *peer, s *session, o offload, p []byte, n int) {
 	for from := n; from < len(p); from += o.size {
 		b := t.pool.Get(min(n+o.size, len(p)))
 		b.N = o.segment(b.Bytes, p, n, from)
-		t.forward(s, b)
+		t.forward(to, s, b)
 	}
 }
 
-// forward puts a packet on the queue of the link s, nil for none, or drops it.
-func (t *Tunnel) forward(s *session, b *queue.Buffer) {
-	t.count.insideIn.Add(1)
-	if why, ok := t.enqueue(s, b); !ok {
-		t.count.dropOut(why, 1)
+// forward puts a packet on the queue of a peer's link s, nil for none, or drops it.
+func (t *Tunnel) forward(to *peer, s *session, b *queue.Buffer) {
+	to.count.insideIn.Add(1)
+	if why, ok := t.enqueue(to, s, b); !ok {
+		to.count.dropOut(why, 1)
 		t.pool.Put(b)
 	}
 }
 
-func (t *Tunnel) enqueue(s *session, b *queue.Buffer) (why dropOut, ok bool) {
+func (t *Tunnel) enqueue(to *peer, s *session, b *queue.Buffer) (why dropOut, ok bool) {
 	p := b.Packet()
 	if b.Whole {
 		p = p[HeaderSize:]
@@ -124,6 +135,10 @@ func (t *Tunnel) enqueue(s *session, b *queue.Buffer) (why dropOut, ok bool) {
 		return outUnwanted, false
 	case !b.Whole && (n > t.config.MTU || s != nil && n > s.maxPacket):
 		return outTooLong, false
+	case t.hub != nil && to == t.point:
+		return outNoPeer, false
+	case s == nil && t.hub != nil:
+		return outNoLink, false
 	case s == nil:
 		return outNoLink, t.demand.want(b)
 	}
@@ -134,7 +149,7 @@ func (t *Tunnel) enqueue(s *session, b *queue.Buffer) (why dropOut, ok bool) {
 	if !ok {
 		return outLinkLost, false
 	}
-	t.count.dropOut(outQueueFull, dropped)
+	to.count.dropOut(outQueueFull, dropped)
 	if !s.send.direct() {
 		s.queue.Wake()
 	}

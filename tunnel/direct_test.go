@@ -24,7 +24,7 @@ func TestDirect(t *testing.T) {
 			c := testConfig(t)
 			server, client, _ := simPair(t, c, c)
 			synctest.Wait()
-			s := client.link.Load()
+			s := client.point.link.Load()
 			s.send.mu.Lock()
 			s.send.quiet = func() bool { return true }
 			test.prepare(s)
@@ -43,7 +43,7 @@ func TestDirect(t *testing.T) {
 	sim(t, "the sender is at work", func(t *testing.T) {
 		c := testConfig(t)
 		_, client, _ := simPair(t, c, c)
-		s := client.link.Load()
+		s := client.point.link.Load()
 		s.send.mu.Lock()
 		s.send.quiet = func() bool { return true }
 		if s.send.direct() {
@@ -55,7 +55,7 @@ func TestDirect(t *testing.T) {
 		c := testConfig(t)
 		_, client, r := simPair(t, c, c)
 		synctest.Wait()
-		s := client.link.Load()
+		s := client.point.link.Load()
 		s.send.mu.Lock()
 		s.send.quiet = func() bool { r.pipe(0).reset(); return true }
 		s.send.mu.Unlock()
@@ -68,7 +68,7 @@ func TestDirect(t *testing.T) {
 	sim(t, "the link has ended", func(t *testing.T) {
 		c := testConfig(t)
 		_, client, _ := simPair(t, c, c)
-		s := client.link.Load()
+		s := client.point.link.Load()
 		s.send.mu.Lock()
 		s.send.quiet = func() bool { return true }
 		s.send.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package tunnel carries packets between one TUN device and its peer, and keeps
-// the link alive.
+// Package tunnel carries packets between one TUN device and its peer, or the many
+// clients of a hub, and keeps the links alive.
 //
 // # A packet's way
 //
@@ -7,7 +7,8 @@
 //	host <- TUN <- deliverer  <- receiver: open, expand <- frames <- connection
 //
 // The device outlives the sessions. A session is one authenticated connection
-// with three goroutines: one sends, one receives, one watches the time. Each
+// with three goroutines: one sends, one receives, one watches the time, which all
+// sessions of a hub share. Each
 // direction's keys, compression history and scratch memory belong to one of
 // them; but when nothing is under way, who has read a packet sends it, as it would
 // take longer to wake another goroutine. Everything a packet can come to is counted, see Stats.
@@ -22,16 +23,17 @@
 // two flights are
 //
 //	hello   lowest version 1 | highest version 1 | ciphers 1 | compression 1 | terms 22 | client id 8 | inner 20
-//	answer  reason 1 | version 1 | cipher 1 | compression 1 | terms 22 | inner 20
-//	told    an answer, with reason 4 | nothing 20 | transaction number 8
+//	answer  reason 1 | version 1 | cipher 1 | compression 1 | terms 22 | inner 20 | inner 20 of the caller
+//	told    an answer, with reason 4 | transaction number 8
 //	terms   key bits 2 | largest frame 2 | MTU 2 | keyttl 4 | keepalive 4 | noanswer 4 | maxdelay 4
 //	inner   IPv4 address 4 | IPv6 address 16, zeros for none
 //
 // with numbers big-endian and times in seconds. Ciphers and compression methods
 // are sets, bit n stands for number n. The version is 3. Bytes behind the known
 // ones are ignored. Reasons are 0 none, 1 no common version, 2 no common cipher
-// (Blowfish with another key length is another cipher), 4 the transaction number was
-// used. The server's order of
+// (Blowfish with another key length is another cipher), 3 not the caller's inner
+// addresses, 4 the transaction number was used. A caller without inner addresses takes
+// those of the answer. The server's order of
 // ciphers wins, its keyttl is the smaller of both; the client refuses a choice
 // that it did not offer.
 //
@@ -80,6 +82,20 @@
 // gets nothing, like one that failed at the door, unless somebody has let its client
 // be told: then the answer is the last number, there is no session, and the client
 // calls again with a greater one. client id is zeros.
+//
+// # A hub
+//
+// A server may have many clients, each with a link as above, a queue, counters and
+// addresses of its own:
+//
+//	host -> TUN -> readDevice -> whose is the destination? -> queue of that client -> ...
+//	host <- TUN <- deliverer <- gate <- receiver <- ...
+//	                             | to another client
+//	                             +-> its queue -> ...
+//
+// The gate, which a tunnel with two ends does not have, drops what does not come from
+// the client's own addresses, or goes where no client may. Who has an address is found in
+// a table that is replaced when clients change, so that packets need no lock.
 //
 // # A serial line
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"vpnd/compress"
@@ -32,10 +33,10 @@ type hello struct {
 // answer is the payload of the second flight: what the server chose, or why it
 // does not serve an authenticated caller.
 //
-//	reason 1 | version 1 | cipher 1 | compression 1 | terms 22 | inner addresses 20
+//	reason 1 | version 1 | cipher 1 | compression 1 | terms 22 | inner addresses 20 | the caller's 20
 //
 // A client whose transaction number was used, and who is to be told, finds the last
-// one 20 bytes behind that, 8 bytes.
+// one behind that, 8 bytes.
 type answer struct {
 	reason      reason
 	version     uint8
@@ -43,6 +44,7 @@ type answer struct {
 	compression compress.Set
 	terms       terms
 	inner       inner
+	yours       inner  // what the caller's inner addresses are here
 	number      uint64 // of reasonNumber
 }
 
@@ -71,6 +73,7 @@ const (
 	reasonNone    reason = 0
 	reasonVersion reason = 1
 	reasonCipher  reason = 2
+	reasonAddress reason = 3
 	reasonNumber  reason = 4
 )
 
@@ -82,6 +85,8 @@ func (r reason) String() string {
 		return "no common version"
 	case reasonCipher:
 		return "no common cipher, or blowfish with another keysize"
+	case reasonAddress:
+		return "the local address is not one that the server has for this client; \"local auto\" takes what it gives"
 	case reasonNumber:
 		return "transaction number was used"
 	}
@@ -91,10 +96,9 @@ func (r reason) String() string {
 const (
 	termsSize  = 22
 	innerSize  = 4 + 16
-	numberAt   = answerSize + innerSize // of the last transaction number
 	numberSize = 8
 	helloSize  = 4 + termsSize + 8 + innerSize
-	answerSize = 4 + termsSize + innerSize
+	answerSize = 4 + termsSize + innerSize + innerSize
 )
 
 func (h hello) append(b []byte) []byte {
@@ -119,16 +123,15 @@ func parseHello(b []byte) (hello, error) {
 
 func (a answer) append(b []byte) []byte {
 	b = append(b, byte(a.reason), a.version, byte(a.cipher), byte(a.compression))
-	b = a.inner.append(a.terms.append(b))
+	b = a.yours.append(a.inner.append(a.terms.append(b)))
 	if a.reason == reasonNumber {
-		b = append(b, make([]byte, numberAt-len(b))...)
 		b = binary.BigEndian.AppendUint64(b, a.number)
 	}
 	return b
 }
 
 func parseAnswer(b []byte) (answer, error) {
-	if len(b) < answerSize || reason(b[0]) == reasonNumber && len(b) < numberAt+numberSize {
+	if len(b) < answerSize || reason(b[0]) == reasonNumber && len(b) < answerSize+numberSize {
 		return answer{}, errors.New("answer is too short")
 	}
 	a := answer{
@@ -138,9 +141,10 @@ func parseAnswer(b []byte) (answer, error) {
 		compression: compress.Set(b[3]),
 		terms:       parseTerms(b[4:]),
 		inner:       parseInner(b[4+termsSize:]),
+		yours:       parseInner(b[4+termsSize+innerSize:]),
 	}
 	if a.reason == reasonNumber {
-		a.number = binary.BigEndian.Uint64(b[numberAt:])
+		a.number = binary.BigEndian.Uint64(b[answerSize:])
 	}
 	return a, nil
 }
@@ -187,6 +191,16 @@ func parseInner(b []byte) (in inner) {
 		in[1] = v6
 	}
 	return in
+}
+
+// addrs returns the addresses that there are.
+func (in inner) addrs() (list []netip.Addr) {
+	for _, a := range in {
+		if a.IsValid() {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // innerOf sorts addresses by family.
@@ -238,7 +252,10 @@ func (t *Tunnel) terms() terms {
 
 // choose is the server's answer to a hello: its own order of ciphers wins.
 func (t *Tunnel) choose(h hello) answer {
-	a := answer{version: version, compression: h.compression & t.accepts(), terms: t.terms(), inner: innerOf(t.config.Local)}
+	a := answer{
+		version: version, compression: h.compression & t.accepts(), terms: t.terms(),
+		inner: innerOf(t.config.Local), yours: innerOf(t.config.Remote),
+	}
 	a.terms.keyTTL = min(t.config.KeyTTL, max(h.terms.keyTTL, time.Second))
 	if h.minVersion > version || h.maxVersion < version {
 		a.reason = reasonVersion
@@ -252,6 +269,27 @@ func (t *Tunnel) choose(h hello) answer {
 	}
 	a.reason = reasonCipher
 	return a
+}
+
+// checkAddrs is the look of a client that takes its addresses from the server.
+func (t *Tunnel) checkAddrs(a answer) error {
+	if !t.config.Auto {
+		return nil
+	}
+	for _, addr := range a.yours.addrs() {
+		if addr.IsLoopback() || addr.IsMulticast() || slices.Contains(a.inner[:], addr) {
+			return fmt.Errorf("server gives this end the address %v, which cannot be", addr)
+		}
+	}
+	for i, family := range []string{"IPv4", "IPv6"} {
+		if a.yours[i].IsValid() && !a.inner[i].IsValid() {
+			return fmt.Errorf("server gives this end an %s address and has none itself", family)
+		}
+	}
+	if len(a.yours.addrs()) == 0 {
+		return errors.New("server gives no address: say \"local ADDRESS\" here, or \"pool\" or \"remote\" there")
+	}
+	return nil
 }
 
 // check is the client's look at the answer: each choice must have been offered.

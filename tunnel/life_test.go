@@ -284,7 +284,7 @@ func TestEndStopsReceiver(t *testing.T) {
 			p.send(frameBatch, stored(udp(40, 1))...)
 		}
 		synctest.Wait() // the device is full
-		server.link.Load().end(errTest)
+		server.point.link.Load().end(errTest)
 		synctest.Wait()
 		got := 0
 		for down := false; !down; {

@@ -188,7 +188,7 @@ func TestLineHiccup(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		close(stop)
 		time.Sleep(time.Second)
-		s := client.link.Load()
+		s := client.point.link.Load()
 		s.line.speed.mu.Lock()
 		set := s.line.speed.set
 		s.line.speed.mu.Unlock()

@@ -119,6 +119,9 @@ func (d *lineDriver) accept(ctx context.Context, text []byte, keys *crypto.Gener
 	if err := d.judge(d.calling.hello, a); err != nil {
 		return err
 	}
+	if err := d.checkAddrs(a); err != nil {
+		return err
+	}
 	g := greeting{answer: a, peer: a.terms, inner: a.inner, keys: keys, who: Caller{Key: d.key.ID()}}
 	s, err := d.session(ctx, g)
 	if err != nil {

@@ -123,7 +123,7 @@ func FuzzLine(f *testing.F) {
 		if used := allocated() - before; used > maxLineUsed {
 			t.Errorf("%d bytes take %d bytes of memory", len(stream), used)
 		}
-		if s.tunnel.link.Load() != nil || linked == (d.current == nil) || linked && d.current.ctx.Err() != nil {
+		if s.tunnel.point.link.Load() != nil || linked == (d.current == nil) || linked && d.current.ctx.Err() != nil {
 			t.Errorf("the link changed: %v", d.current)
 		}
 	})

@@ -361,7 +361,7 @@ func TestAskingWithoutReading(t *testing.T) {
 		}
 		p.send(frameBatch, stored(udp(40, 1))...)
 		e.device.take(t)
-		if n := len(e.link.Load().control); n != controlRoom {
+		if n := len(e.point.link.Load().control); n != controlRoom {
 			t.Errorf("%d messages wait", n)
 		}
 		p.conn.(*pipeEnd).hold(false)

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"encoding/binary"
 	"errors"
+	"os"
 	"time"
 
 	"vpnd/compress"
@@ -17,6 +18,7 @@ type receiver struct {
 	opener   *crypto.Opener
 	decoder  *compress.Decoder
 	delay    delay
+	size     int       // of the last frame on the wire
 	resets   uint32    // RESET frames sent
 	unproven bool      // the peer's new generation has not sent its CONFIRM
 	early    int       // changes of keys that were not due
@@ -44,11 +46,27 @@ const maxEarly = 64
 func (r *receiver) run() error {
 	defer r.decoder.Release()
 	for r.ctx.Err() == nil { // frames may be waiting that came before the end
-		if err := r.next(); err != nil {
+		err := r.next()
+		if errors.Is(err, os.ErrDeadlineExceeded) && r.awake() {
+			r.frames.Release()
+			r.decoder.Release()
+			continue
+		}
+		if err != nil {
 			return err
+		}
+		if wait := r.owner.rates.in.spend(r.size); wait > 0 {
+			pause(r.ctx, wait)
 		}
 	}
 	return nil
+}
+
+// awake lets the receiver read on after a deadline has passed, and reports whether it
+// may: the deadline of the end comes after the end.
+func (r *receiver) awake() bool {
+	r.conn.SetReadDeadline(time.Time{})
+	return r.ctx.Err() == nil
 }
 
 // next takes one frame. What it does not accept ends the session.
@@ -66,10 +84,11 @@ func (r *receiver) next() error {
 
 // take takes the plaintext of a frame, which had size bytes on the wire.
 func (r *receiver) take(text []byte, size int) error {
+	r.size = size
 	r.answered.Store(true)
 	r.heard.Store(int64(r.t.config.Now()))
 	r.bytesIn.Add(uint64(size))
-	r.t.count.wireBytesIn.Add(uint64(size))
+	r.count.wireBytesIn.Add(uint64(size))
 	return r.frame(text[0], text[1:])
 }
 
@@ -150,17 +169,17 @@ func (r *receiver) batch(payload []byte, whole bool) error {
 		return protocolError("batch: %w", err)
 	}
 	r.moved.Store(r.heard.Load())
-	r.t.count.packedIn.Add(uint64(len(payload)))
-	r.t.count.plainIn.Add(uint64(len(block)))
+	r.count.packedIn.Add(uint64(len(payload)))
+	r.count.plainIn.Add(uint64(len(block)))
 	switch {
 	case late && whole:
-		r.t.out.dropWhole(inTooOld)
+		r.inside.dropWhole(inTooOld)
 	case late:
-		r.t.out.discard(block)
+		r.inside.discard(block)
 	case whole:
-		r.t.out.deliverWhole(block)
+		r.inside.deliverWhole(block)
 	default:
-		r.t.out.deliver(block, r.clamp)
+		r.inside.deliver(block, r.clamp)
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func stuff(t *testing.T, e *end, p *puppet) {
 		p.send(framePing, stamped(0)...)
 	}
 	synctest.Wait()
-	if n := len(e.link.Load().control); n != controlRoom {
+	if n := len(e.point.link.Load().control); n != controlRoom {
 		t.Fatalf("%d messages wait, want %d", n, controlRoom)
 	}
 }
@@ -161,7 +161,7 @@ func TestRekeyForgets(t *testing.T) {
 			c.KeyTTL = time.Minute
 			server, client, _ := simPair(t, c, c)
 			e := map[string]*end{"client": client, "server": server}[side]
-			keys := &e.link.Load().keys
+			keys := &e.point.link.Load().keys
 			first := current(keys)
 			erased(t, keys, first, false)
 			time.Sleep(c.KeyTTL + 10*time.Second)
@@ -205,7 +205,7 @@ func TestDueRatchet(t *testing.T) {
 				t.Fatal(err)
 			}
 			synctest.Wait()
-			if got := e.link.Load().receive.early; got != want {
+			if got := e.point.link.Load().receive.early; got != want {
 				t.Errorf("%d changes were early, want %d", got, want)
 			}
 		}

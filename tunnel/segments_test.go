@@ -387,7 +387,7 @@ func FuzzSegments(f *testing.F) {
 	f.Fuzz(func(t *testing.T, block []byte) {
 		var count counters
 		device := &scale{t: t}
-		(&deliverer{device: device, count: &count}).deliverWhole(bytes.Clone(block))
+		(&deliverer{device: device, count: &count, tray: &tray{}}).deliverWhole(bytes.Clone(block))
 		s := count.snapshot()
 		if s.Wire.PacketsIn != 1 || int(s.Inside.PacketsOut) != device.packets || s.Inside.PacketsOut+s.DropsIn["malformed"]+s.DropsIn["discovery"] != 1 {
 			t.Errorf("counted %+v", s)

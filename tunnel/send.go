@@ -88,14 +88,17 @@ func (w *sender) run() error {
 	return err
 }
 
-// turn sends packets that wait, or returns how long the line wants none.
+// turn sends packets that wait, and returns how long the line, or a limit of the peer,
+// wants no more.
 func (w *sender) turn() (wait time.Duration, err error) {
 	w.mu.Lock()
 	if wait = w.allow.wait(); wait > 0 {
 		w.mu.Unlock()
 		return wait, nil
 	}
-	return 0, w.done(w.batches())
+	before := w.bytesOut.Load()
+	err = w.done(w.batches())
+	return w.owner.rates.out.spend(int(w.bytesOut.Load() - before)), err
 }
 
 // done writes what was made, if that went well, and lets others send.
@@ -117,7 +120,7 @@ func (w *sender) direct() bool {
 	if !w.mu.TryLock() {
 		return false
 	}
-	if w.quiet == nil || w.ctx.Err() != nil || !w.quiet() {
+	if w.quiet == nil || w.ctx.Err() != nil || w.owner.rates.out.limits() || !w.quiet() {
 		w.mu.Unlock()
 		return false
 	}
@@ -171,7 +174,7 @@ func (w *sender) batch(most int) error {
 	kind, at := len(w.out)-1, len(w.out)
 	var got queue.Popped
 	w.out, got = w.queue.Pop(append(w.out, 0), most)
-	w.t.count.dropOut(outWaited, got.Dropped)
+	w.count.dropOut(outWaited, got.Dropped)
 	if got.N == 0 {
 		w.out = w.out[:w.start]
 		return nil
@@ -180,9 +183,9 @@ func (w *sender) batch(most int) error {
 		w.out[kind] = frameSegments
 	}
 	w.more = got.More
-	w.t.count.plainOut.Add(uint64(len(w.out) - at - 1))
+	w.count.plainOut.Add(uint64(len(w.out) - at - 1))
 	w.out = w.out[:at+len(w.encoder.Pack(w.out[at:]))]
-	w.t.count.packedOut.Add(uint64(len(w.out) - at))
+	w.count.packedOut.Add(uint64(len(w.out) - at))
 	w.packets += got.N
 	w.batched = append(w.batched, mark{len(w.out) + crypto.TagSize, w.packets})
 	return w.finish()
@@ -359,7 +362,7 @@ func (w *sender) flush() error {
 			sent = m.packets
 		}
 	}
-	c := &w.t.count
+	c := w.count
 	c.wireOut.Add(uint64(sent))
 	c.wireBytesOut.Add(uint64(n))
 	w.bytesOut.Add(uint64(n))

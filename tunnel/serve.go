@@ -59,8 +59,9 @@ func (t *Tunnel) serve(ctx context.Context) error {
 		}
 		doorway <- struct{}{}
 		callers.Go(func() {
-			defer func() { <-doorway }()
-			t.receiveCaller(life, lobby, conn)
+			leave := sync.OnceFunc(func() { <-doorway })
+			defer leave()
+			t.receiveCaller(life, lobby, conn, leave)
 		})
 	}
 }
@@ -87,7 +88,8 @@ var errCrowd = errors.New("too many callers at once")
 // receiveCaller carries one connection through the handshake and its session. A
 // caller that fails gets not one byte, whatever the reason, and is kept
 // until the same deadline: from outside all failures look alike.
-func (t *Tunnel) receiveCaller(ctx context.Context, lobby *lobby, conn net.Conn) {
+// leave tells that the caller has come through, where others may be links beside it.
+func (t *Tunnel) receiveCaller(ctx context.Context, lobby *lobby, conn net.Conn, leave func()) {
 	limit, cancel := context.WithTimeout(ctx, lobbyTimeout)
 	defer cancel()
 	limit, evict := context.WithCancelCause(limit)
@@ -101,6 +103,9 @@ func (t *Tunnel) receiveCaller(ctx context.Context, lobby *lobby, conn net.Conn)
 	}
 	lobby.leave(place)
 	t.attach(s)
+	if t.hub != nil {
+		leave()
+	}
 	s.run()
 }
 
@@ -206,6 +211,7 @@ func (t *Tunnel) respond(call *Call, peer string) (r response, err error) {
 		return r, err
 	}
 	a := t.choose(h)
+	owner := t.place(call.Caller, h, &a)
 	if call.Told != 0 {
 		a.reason, a.number = reasonNumber, call.Told
 		r.why, r.err = refusedReplay, errors.New(reasonNumber.String())
@@ -218,7 +224,7 @@ func (t *Tunnel) respond(call *Call, peer string) (r response, err error) {
 		return r, err
 	}
 	r.greeting = greeting{
-		answer: a, peer: h.terms, inner: h.inner, keys: keys, who: call.Caller, caller: h.client, call: call.Order,
+		answer: a, peer: h.terms, inner: h.inner, keys: keys, who: call.Caller, caller: h.client, call: call.Order, owner: owner,
 	}
 	return r, nil
 }

@@ -145,7 +145,7 @@ func TestRefusedLeave(t *testing.T) {
 		defer pipe.client.Close()
 		pipe.client.Write(make([]byte, crypto.F1Size))
 		l := newLobby(2, 2)
-		e.receiveCaller(t.Context(), l, pipe.server)
+		e.receiveCaller(t.Context(), l, pipe.server, func() {})
 		if n := len(l.strangers.places) + len(l.known.places); n != 0 {
 			t.Errorf("%d places are taken", n)
 		}

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,10 +73,14 @@ type message struct {
 }
 
 // session is one authenticated connection: a goroutine that sends, one that
-// receives and one that watches the time. Each direction's keys, compression and
+// receives and one that watches the time, which all sessions of a hub share. Each
+// direction's keys, compression and
 // scratch memory belong to its goroutine.
 type session struct {
 	t         *Tunnel
+	owner     *peer
+	count     *counters  // of the owner
+	inside    *deliverer // of the owner
 	conn      net.Conn
 	client    bool
 	call      uint64 // order of first flights, on a server
@@ -95,6 +100,7 @@ type session struct {
 	send    sender
 	receive receiver
 	keys    rekeying
+	watch   watch // of who looks
 
 	heard    atomic.Int64 // clock at the last authentic frame, ns
 	moved    atomic.Int64 // clock at the last packets that came, ns
@@ -119,6 +125,7 @@ type greeting struct {
 	who    Caller          // on a client, only the key
 	caller crypto.ClientID // on a server with shared keys
 	call   uint64          // order of first flights, on a server
+	owner  *peer           // on a hub
 }
 
 // queueBytes bounds what waits for the link: on a line, what it takes a while to
@@ -133,6 +140,7 @@ func (g *greeting) queueBytes(mtu int) int {
 func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*session, error) {
 	s := &session{
 		t:         t,
+		owner:     cmp.Or(g.owner, t.point),
 		conn:      g.conn,
 		client:    client,
 		call:      g.call,
@@ -145,6 +153,7 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 		control:   make(chan message, controlRoom),
 		line:      g.line,
 	}
+	s.count, s.inside = s.owner.count, s.owner.inside
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	if mtu := min(t.config.MTU, g.peer.mtu); mtu < defaultMTU {
 		s.clamp = mtu
@@ -159,6 +168,8 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 	s.heard.Store(int64(t.config.Now()))
 	s.moved.Store(s.heard.Load())
 	s.about = Link{
+		Name:        s.owner.name,
+		Remote:      s.owner.addrs,
 		Peer:        g.conn.RemoteAddr().String(),
 		Transport:   g.conn.RemoteAddr().Network(),
 		Cipher:      s.suite.Cipher.String(),
@@ -167,6 +178,9 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 	}
 	if g.caller != (crypto.ClientID{}) {
 		s.about.Client = g.caller.String()
+	}
+	if client && t.config.Auto {
+		s.about.Local, s.about.Remote = g.answer.yours.addrs(), g.inner.addrs()
 	}
 	return s, nil
 }
@@ -192,30 +206,37 @@ func (s *session) compare(g greeting) {
 }
 
 // run carries packets until the session ends, and returns why. It closes the
-// connection.
+// connection. The goroutine that calls it receives; on a line, whose frames are handed
+// in, it waits. The sessions of a hub are watched by one goroutine for all.
 func (s *session) run() error {
 	var parts sync.WaitGroup
-	roles := []func() error{s.sendOut, s.supervise}
-	if s.line == nil { // the frames of a line are handed in
-		roles = append(roles, s.receive.run)
-	}
-	for _, role := range roles {
-		if s.ctx.Err() == nil { // attach may have ended it: then nothing is taken from it
-			parts.Go(func() { s.end(role()) })
+	ended := make(chan struct{})
+	context.AfterFunc(s.ctx, func() {
+		defer close(ended)
+		s.t.detach(s, context.Cause(s.ctx))
+		s.conn.SetReadDeadline(time.Unix(1, 0))
+		s.conn.SetWriteDeadline(time.Now().Add(closeTimeout))
+	})
+	s.post(message{kind: framePing}) // measures the round trip
+	if s.ctx.Err() == nil {          // attach may have ended it: then nothing is taken from it
+		parts.Go(func() { s.end(s.sendOut()) })
+		if s.t.hub == nil {
+			parts.Go(func() { s.end(s.supervise()) })
+		}
+		if s.line == nil {
+			s.end(s.receive.run())
 		}
 	}
-	<-s.ctx.Done()
-	s.t.detach(s, context.Cause(s.ctx))
-	s.conn.SetReadDeadline(time.Unix(1, 0))
-	s.conn.SetWriteDeadline(time.Now().Add(closeTimeout))
+	<-ended
 	parts.Wait()
 	s.send.mu.Lock() // who has read a packet just now may still be sending it
 	defer s.send.mu.Unlock()
-	s.t.count.dropOut(outLinkLost, s.queue.Close())
+	s.count.dropOut(outLinkLost, s.queue.Close())
 	cause := context.Cause(s.ctx)
 	s.hangUp(cause)
 	s.keys.forget()
-	s.t.count.dropOut(outLinkLost, s.send.packets)
+	s.count.dropOut(outLinkLost, s.send.packets)
+	s.t.settle(s.owner)
 	return cause
 }
 
@@ -281,52 +302,71 @@ func (s *session) post(m message) bool {
 	}
 }
 
-// supervise watches the time: silence, age of the keys, idleness.
+// watch is what a session knows from the last look at the time.
+type watch struct {
+	pings    int   // since the peer was heard
+	asked    int64 // s.heard at that time
+	released bool  // what the sender had
+	emptied  bool  // what the receiver had
+}
+
+// supervise watches the time until the session ends.
 func (s *session) supervise() error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	s.post(message{kind: framePing}) // measures the round trip
-	var pings int                    // since the peer was heard
-	var asked int64                  // s.heard at that time
-	released := false
 	for {
 		select {
 		case <-s.ctx.Done():
 			return nil
 		case <-timer.C:
 		}
-		tune := s.t.tuning.Load()
-		now, heard := s.t.config.Now(), s.heard.Load()
-		if heard != asked {
-			asked, pings = heard, 0
-		}
-		idle, keepalive, noAnswer := now-time.Duration(heard), tune.Keepalive, tune.NoAnswer
-		if s.line != nil && !s.answered.Load() { // the peer may not know of the session
-			keepalive, noAnswer = min(keepalive, s.line.answerTime()), max(noAnswer, leastQuestions)
-		}
-		switch due := int(idle / keepalive); {
-		case due > noAnswer:
-			return fmt.Errorf("%w for %v", ErrNoAnswer, idle.Round(time.Millisecond))
-		case due > pings:
-			pings = due
-			s.post(message{kind: framePing})
-		}
-		if err := s.keys.check(now); err != nil {
+		next, err := s.look()
+		if err != nil {
 			return err
-		}
-		if s.isIdle(now) {
-			return errIdle
-		}
-		if quiet := s.send.idleSince(now) > idleRelease; !quiet {
-			released = false
-		} else if !released {
-			released = s.post(message{kind: askRelease})
 		}
 		// A second at most: timers stop while the host is suspended, the clock does
 		// not.
-		next := time.Duration(heard) + time.Duration(pings+1)*keepalive - now
 		timer.Reset(max(time.Millisecond, min(time.Second, next)))
 	}
+}
+
+// look sees to what is due: silence, age of the keys, idleness. It returns when to
+// look for the next silence.
+func (s *session) look() (next time.Duration, err error) {
+	w, tune := &s.watch, s.t.tuning.Load()
+	now, heard := s.t.config.Now(), s.heard.Load()
+	if heard != w.asked {
+		w.asked, w.pings = heard, 0
+	}
+	idle, keepalive, noAnswer := now-time.Duration(heard), tune.Keepalive, tune.NoAnswer
+	if s.line != nil && !s.answered.Load() { // the peer may not know of the session
+		keepalive, noAnswer = min(keepalive, s.line.answerTime()), max(noAnswer, leastQuestions)
+	}
+	switch due := int(idle / keepalive); {
+	case due > noAnswer:
+		return 0, fmt.Errorf("%w for %v", ErrNoAnswer, idle.Round(time.Millisecond))
+	case due > w.pings:
+		w.pings = due
+		s.post(message{kind: framePing})
+	}
+	if err := s.keys.check(now); err != nil {
+		return 0, err
+	}
+	if s.isIdle(now) {
+		return 0, errIdle
+	}
+	if quiet := s.send.idleSince(now) > idleRelease; !quiet {
+		w.released = false
+	} else if !w.released {
+		w.released = s.post(message{kind: askRelease})
+	}
+	if quiet := now-time.Duration(s.moved.Load()) > 2*idleRelease; !quiet {
+		w.emptied = false
+	} else if !w.emptied && s.line == nil { // by then the peer has released what it compresses with
+		w.emptied = true
+		s.conn.SetReadDeadline(time.Unix(1, 0)) // it is the receiver that has it
+	}
+	return time.Duration(heard) + time.Duration(w.pings+1)*keepalive - now, nil
 }
 
 // isIdle reports whether the line is to be closed for want of packets.

@@ -49,7 +49,7 @@ func TestNoClamp(t *testing.T) {
 			c.MTU = mtu
 			server, client, _ := simPair(t, c, c)
 			for _, e := range []*end{server, client} {
-				if s := e.link.Load(); s.clamp != 0 {
+				if s := e.point.link.Load(); s.clamp != 0 {
 					t.Errorf("segments are clamped to an MTU of %d", s.clamp)
 				}
 			}

@@ -17,8 +17,8 @@ func TestNames(t *testing.T) {
 		names []string
 		want  string
 	}{
-		{"out", outNames[:], "no_link queue_full too_long malformed link_lost device_read unwanted waited"},
-		{"in", inNames[:], "malformed too_old device_write discovery"},
+		{"out", outNames[:], "no_link queue_full too_long malformed link_lost device_read unwanted waited no_peer"},
+		{"in", inNames[:], "malformed too_old device_write discovery spoofed client_to_client multicast outer_address source_route"},
 		{"refused", refusedNames[:], "address door replay silent terms no_confirm crowd number"},
 	} {
 		if got := strings.Join(test.names, " "); got != test.want {
@@ -45,10 +45,13 @@ func TestCounters(t *testing.T) {
 		}
 	}
 	s := c.snapshot()
-	if want := map[string]uint64{"no_link": 1, "queue_full": 2, "too_long": 3, "malformed": 4, "link_lost": 5, "device_read": 6, "unwanted": 7, "waited": 8}; !maps.Equal(s.DropsOut, want) {
+	if want := map[string]uint64{"no_link": 1, "queue_full": 2, "too_long": 3, "malformed": 4, "link_lost": 5, "device_read": 6, "unwanted": 7, "waited": 8, "no_peer": 9}; !maps.Equal(s.DropsOut, want) {
 		t.Errorf("drops out are %v", s.DropsOut)
 	}
-	if want := map[string]uint64{"malformed": 10, "too_old": 20, "device_write": 30, "discovery": 40}; !maps.Equal(s.DropsIn, want) {
+	if want := map[string]uint64{
+		"malformed": 10, "too_old": 20, "device_write": 30, "discovery": 40, "spoofed": 50, "client_to_client": 60,
+		"multicast": 70, "outer_address": 80, "source_route": 90,
+	}; !maps.Equal(s.DropsIn, want) {
 		t.Errorf("drops in are %v", s.DropsIn)
 	}
 	if want := map[string]uint64{"address": 2, "door": 4, "replay": 6, "silent": 8, "terms": 10, "no_confirm": 12, "crowd": 14, "number": 16}; !maps.Equal(s.Refused, want) {

@@ -99,7 +99,7 @@ func TestCloseUnderLoad(t *testing.T) {
 func TestReset(t *testing.T) {
 	c := testConfig(t)
 	server, client := pair(t, c, c)
-	abort(client.link.Load().conn)
+	abort(client.point.link.Load().conn)
 	await(t, client.down, "end of the link")
 	await(t, server.down, "end of the link")
 	begin := time.Now()
@@ -140,8 +140,8 @@ func TestFixedPortTCP(t *testing.T) {
 	server, client := linked(t, cs, cc)
 	for name, end := range map[string]func(){
 		"the client wants":  client.Redial,
-		"the server closes": func() { server.link.Load().end(errShutdown) },
-		"a reset":           func() { abort(server.link.Load().conn) },
+		"the server closes": func() { server.point.link.Load().end(errShutdown) },
+		"a reset":           func() { abort(server.point.link.Load().conn) },
 	} {
 		begin := time.Now()
 		end()

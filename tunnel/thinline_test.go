@@ -125,7 +125,7 @@ func thinPair(t *testing.T, c Config, bits int, delay time.Duration) (server, cl
 }
 
 // way returns the end's way to the other.
-func (e *end) way() *thinWay { return e.link.Load().conn.(*thinWay) }
+func (e *end) way() *thinWay { return e.point.link.Load().conn.(*thinWay) }
 
 // thinListener has callers come over a thin line.
 type thinListener struct {

@@ -31,6 +31,9 @@ type Config struct {
 	// Local are this end's inner addresses; they are only compared with what the
 	// peer expects.
 	Local, Remote []netip.Addr
+	// Auto has a client take its inner addresses from the server, see Link. Local is
+	// empty then, and Remote may be.
+	Auto bool
 
 	// Listener makes this end the server. Run closes it.
 	Listener net.Listener
@@ -50,6 +53,9 @@ type Config struct {
 
 	// Line makes the link one over a serial line, instead of Listener and Servers.
 	Line *Line
+
+	// Hub makes a server one for many clients; nil: the tunnel has two ends.
+	Hub *Hub
 
 	// Keys are shared keys: the first is for calling, all are accepted. Without them
 	// Door is where a server's callers arrive, and Key what a client calls with.
@@ -90,22 +96,19 @@ type Tunnel struct {
 	config Config
 	tuning atomic.Pointer[Tuning]
 	pool   *queue.Pool
-	out    *deliverer
 	redial chan struct{}
-	count  counters
+	count  counters // of the one peer, or of what belongs to none
 	door   Door
 	key    Key
-	doubt  logLimit                // of callers
-	told   logLimit                // callers whose number was used
-	limits [refusedCount]logLimit  // one for each cause, so that none hides another
-	bad    logLimit                // of packets from the device
-	link   atomic.Pointer[session] // where packets of the device go; nil: nowhere
+	doubt  logLimit               // of callers
+	told   logLimit               // callers whose number was used
+	limits [refusedCount]logLimit // one for each cause, so that none hides another
+	bad    logLimit               // of packets from the device
+	point  *peer                  // the other end of a tunnel with two ends; of a hub: nobody
+	hub    *hub                   // nil: a tunnel with two ends
 	demand demand
 
-	mu     sync.Mutex
-	since  time.Time // of the state
-	reason string    // of no link
-	flaps  flapLimit
+	mu sync.Mutex // state of the peers, and which there are
 }
 
 // New checks the configuration and returns a tunnel that Run starts.
@@ -115,6 +118,8 @@ func New(c Config) (*Tunnel, error) {
 		return nil, errors.New("either a listener, or servers, or a line")
 	case len(c.Ciphers) == 0:
 		return nil, errors.New("no cipher")
+	case c.Hub != nil && c.Listener == nil:
+		return nil, errors.New("a hub without a listener")
 	}
 	if _, err := compress.NewEncoder(c.Tuning.Compress, compress.All); err != nil {
 		return nil, err
@@ -126,12 +131,14 @@ func New(c Config) (*Tunnel, error) {
 		config: c,
 		pool:   queue.NewPool(c.MTU, wholeSize, readSize),
 		redial: make(chan struct{}, 1),
-		since:  time.Now(),
 	}
 	if err := t.settleAuth(); err != nil {
 		return nil, err
 	}
-	t.out = newDeliverer(c.Device, &t.count)
+	t.point = &peer{count: &t.count, inside: newDeliverer(c.Device, &t.count), since: time.Now()}
+	if c.Hub != nil {
+		t.hub = newHub(c.Hub)
+	}
 	t.demand.init(t)
 	t.tuning.Store(&c.Tuning)
 	return t, nil
@@ -150,12 +157,13 @@ func (c *Config) ways() (n int) {
 // Tune changes the tuning; links that are up follow at once.
 func (t *Tunnel) Tune(tune Tuning) {
 	t.tuning.Store(&tune)
-	s := t.link.Load()
-	if s == nil || t.config.Prepare == nil {
+	if t.config.Prepare == nil {
 		return
 	}
-	if err := t.config.Prepare(s.conn); err != nil && !errors.Is(err, net.ErrClosed) {
-		s.log.Warn("connection not changed", "error", err)
+	for _, s := range t.links() {
+		if err := t.config.Prepare(s.conn); err != nil && !errors.Is(err, net.ErrClosed) {
+			s.log.Warn("connection not changed", "error", err)
+		}
 	}
 }
 
@@ -180,6 +188,11 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	switch {
 	case t.config.Line != nil:
 		err = t.overLine(ctx)
+	case t.hub != nil:
+		watched, stop := context.WithCancel(ctx)
+		reader.Go(func() { t.watchLinks(watched) })
+		err = t.serve(ctx)
+		stop()
 	case t.config.Listener != nil:
 		err = t.serve(ctx)
 	default:
@@ -194,71 +207,4 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	reader.Wait()
 	cancel(nil)
 	return err
-}
-
-// Stats returns the state and the counters.
-func (t *Tunnel) Stats() Stats {
-	st := t.count.snapshot()
-	t.mu.Lock()
-	st.Since, st.Reason = t.since, t.reason
-	t.mu.Unlock()
-	st.State, st.Waiting = "down", t.demand.waiting()
-	if s := t.link.Load(); s != nil {
-		st.State, st.Waiting = "up", s.queue.Len()
-		l := s.snapshot()
-		st.Link = &l
-	}
-	return st
-}
-
-// attach makes s the link. The one before, if there is one, is displaced: the
-// new one is used at once, without waiting for the end of the old. But if the one
-// before has called later, s is the one that is displaced: its peer has given it
-// up, and somebody on the way held its CONFIRM back.
-func (t *Tunnel) attach(s *session) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if old := t.link.Load(); old != nil {
-		if old.call > s.call {
-			s.end(errDisplaced)
-			return
-		}
-		t.detachLocked(old, errDisplaced)
-		old.end(errDisplaced)
-	}
-	t.link.Store(s)
-	t.demand.hand(s.queue)
-	t.count.links.Add(1)
-	t.since, t.reason = time.Now(), ""
-	t.flaps.up(s.log, t.config.Now(), "cipher", s.suite.Cipher, "server", !s.client)
-	if t.config.Up != nil {
-		t.config.Up(s.snapshot())
-	}
-}
-
-// detach takes s away if it is the link.
-func (t *Tunnel) detach(s *session, cause error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.detachLocked(s, cause)
-}
-
-func (t *Tunnel) detachLocked(s *session, cause error) {
-	if !t.link.CompareAndSwap(s, nil) {
-		return
-	}
-	t.since, t.reason = time.Now(), cause.Error()
-	t.flaps.down(s.log, t.config.Now(), "cause", cause)
-	if t.config.Down != nil {
-		t.config.Down(s.snapshot(), cause)
-	}
-}
-
-// failed remembers why there is no link.
-func (t *Tunnel) failed(cause error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.link.Load() == nil {
-		t.reason = cause.Error()
-	}
 }

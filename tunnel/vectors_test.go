@@ -166,6 +166,7 @@ func vectorAnswer(t testing.TB) answer {
 	c := Config{
 		MTU:     1500,
 		Local:   []netip.Addr{netip.MustParseAddr("10.8.0.1")},
+		Remote:  []netip.Addr{netip.MustParseAddr("10.8.0.2")},
 		Ciphers: []crypto.Cipher{crypto.AES256GCM, crypto.Blowfish},
 		KeyBits: 448,
 		KeyTTL:  600 * time.Second,
@@ -202,8 +203,9 @@ func (l *layout) terms(t terms) {
 	l.field("maxdelay", 4, t.maxDelay.Seconds())
 }
 
-func (l *layout) inner(in inner) {
+func (l *layout) inner(whose string, in inner) {
 	for i, name := range []string{"inner IPv4 address", "inner IPv6 address"} {
+		name = whose + name
 		value := "none"
 		if in[i].IsValid() {
 			value = in[i].String()
@@ -228,7 +230,7 @@ func helloVector(t testing.TB, h hello) payloadVector {
 	l.field("compression", 1, h.compression)
 	l.terms(h.terms)
 	l.field("client id", 8, h.client.String())
-	l.inner(h.inner)
+	l.inner("", h.inner)
 	return l.end()
 }
 
@@ -240,9 +242,9 @@ func answerVector(t testing.TB, a answer) payloadVector {
 	l.field("cipher", 1, uint8(a.cipher))
 	l.field("compression", 1, a.compression)
 	l.terms(a.terms)
-	l.inner(a.inner)
+	l.inner("", a.inner)
+	l.inner("caller's ", a.yours)
 	if a.reason == reasonNumber {
-		l.field("nothing", numberAt-answerSize, "")
 		l.field("last transaction number", numberSize, a.number)
 	}
 	return l.end()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -22,6 +23,7 @@ import (
 	"vpnd/tunnel"
 	"vpnd/tunnel/link"
 	"vpnd/tunnel/netif"
+	"vpnd/tunnel/pool"
 )
 
 // daemon is the parts of one running instance.
@@ -31,9 +33,13 @@ type daemon struct {
 	set     *netif.Set
 	hooks   *hooks
 	tunnel  *tunnel.Tunnel
-	auth    *auth        // nil: shared keys
-	line    *line        // nil: over TCP
-	chat    *chat.Script // as it was read at the start
+	auth    *auth                         // nil: shared keys
+	pool    *pool.Pool                    // nil: no hub
+	roster  *roster                       // nil: no files of clients
+	behind  atomic.Pointer[[]netif.Route] // to the clients' subnets
+	given   atomic.Pointer[assigned]      // nil: no addresses of the server
+	line    *line                         // nil: over TCP
+	chat    *chat.Script                  // as it was read at the start
 	started time.Time
 }
 
@@ -76,7 +82,14 @@ func serve(c *conf.Config, phrases *passphrases, sys system, log *slog.Logger, r
 		return err
 	}
 	defer closing("transaction numbers", auth.close)
-	d := &daemon{log: log, set: set, auth: auth, chat: s.chat, started: time.Now()}
+	pool, err := openPool(c, log)
+	if err != nil {
+		return err
+	}
+	if pool != nil {
+		defer closing("store the pool", pool.Close)
+	}
+	d := &daemon{log: log, set: set, auth: auth, pool: pool, chat: s.chat, started: time.Now()}
 	d.conf.Store(c)
 	// Before slipup: what is on the host by then must not be left by a signal.
 	signals, release := sys.signals()
@@ -145,10 +158,13 @@ func (d *daemon) assemble(s *secrets) (err error) {
 	} else if err != nil {
 		return exit(exitUnavailable, err)
 	}
-	d.hooks = newHooks(d.conf.Load, d.set.Device, d.log)
+	d.hooks = newHooks(func() *conf.Config { return d.addressed(d.conf.Load()) }, d.set.Device, d.log)
 	t.Device, t.Up, t.Down = device{dev, d}, d.linkUp, d.hooks.linkDown
 	if d.tunnel, err = tunnel.New(t); err != nil {
 		return err
+	}
+	if d.roster = d.newRoster(c); d.roster != nil {
+		d.roster.look(true)
 	}
 	d.log.Info("interface is up", "interface", name, "mtu", c.MTU, "local", c.Local, "remote", c.Remote)
 	d.hooks.interfaceUp()
@@ -162,6 +178,7 @@ func (d *daemon) linkUp(l tunnel.Link) {
 			d.log.Warn("pins not removed", "error", err)
 		}
 	}
+	d.takeAddresses(l)
 	d.hooks.linkUp(l)
 }
 
@@ -179,12 +196,20 @@ func listen(c *conf.Config) (net.Listener, error) {
 // wanted is what the host should have.
 func wanted(c *conf.Config) netif.State {
 	st := netif.State{MTU: c.MTU, AutoRoute: c.AutoRoute, Outer: outer(c)}
-	for i := range c.Local {
-		st.Addrs = append(st.Addrs, netif.Addr{Local: c.Local[i], Remote: c.Remote[i]})
+	for i, local := range c.Local {
+		a := netif.Addr{Local: local}
+		if i < len(c.Remote) {
+			a.Remote = c.Remote[i]
+		}
+		st.Addrs = append(st.Addrs, a)
 	}
 	for _, r := range c.Routes {
+		if len(c.Local) == 0 && (len(c.Remote) == 0 || slices.Contains(c.Remote, r.Gateway)) {
+			r.Gateway = netip.Addr{} // it is known, and reached, when the server has given the addresses
+		}
 		st.Routes = append(st.Routes, netif.Route{Dest: r.Dest, Gateway: r.Gateway, Metric: r.Metric, Where: r.Where})
 	}
+	st.Routes = append(st.Routes, poolRoutes(c)...)
 	return st
 }
 
@@ -215,6 +240,8 @@ func (d *daemon) tunnelConfig(c *conf.Config, s *secrets) tunnel.Config {
 		KeyBits:     c.KeySize,
 		KeyTTL:      c.KeyTTL,
 		MaxDelay:    c.MaxDelay,
+		Auto:        c.LocalAuto,
+		Hub:         d.hub(c),
 		Tuning:      tuning(c),
 		Log:         d.log,
 	}
@@ -299,6 +326,9 @@ func (d *daemon) run(signals <-chan os.Signal, release func(), over bool) error 
 	ctx, cancel := context.WithCancelCause(context.Background())
 	var keeping sync.WaitGroup
 	keeping.Go(func() { d.keep(ctx, cancel) })
+	if d.roster != nil {
+		keeping.Go(func() { d.roster.run(ctx) })
+	}
 	defer keeping.Wait()
 	defer cancel(nil)
 	done := make(chan error, 1)
@@ -370,7 +400,7 @@ func (d *daemon) explain(err error) error {
 const lookupTimeout = 2 * time.Second
 
 func (d *daemon) status() report {
-	c := d.conf.Load()
+	c := d.addressed(d.conf.Load())
 	return report{
 		Instance:  c.Name,
 		Version:   version,

@@ -15,6 +15,9 @@ import (
 	"vpnd/tunnel/hook"
 )
 
+// maxScripts is how many clients' scripts run at a time: all may come at once.
+const maxScripts = 8
+
 // hooks runs the scripts of the configuration that holds when an event comes.
 type hooks struct {
 	config func() *conf.Config
@@ -24,7 +27,7 @@ type hooks struct {
 }
 
 func newHooks(config func() *conf.Config, device func() string, log *slog.Logger) *hooks {
-	return &hooks{config: config, device: device, log: log, links: hook.NewRunner(context.Background())}
+	return &hooks{config: config, device: device, log: log, links: hook.NewRunner(context.Background(), maxScripts)}
 }
 
 // interfaceUp runs slipup, interfaceDown slipdown; both wait for the script. A
@@ -52,17 +55,18 @@ func (h *hooks) wait(path string, s hook.Script) {
 // linkUp and linkDown start linkup and linkdown.
 func (h *hooks) linkUp(l tunnel.Link) {
 	c := h.config()
-	h.start(c.LinkUp, h.script(c, c.LinkUp, event{name: "linkup", peer: l.Peer}))
+	h.start(l, h.script(c, c.LinkUp, event{name: "linkup", peer: l.Peer, link: &l}))
 }
 
 func (h *hooks) linkDown(l tunnel.Link, cause error) {
 	c := h.config()
-	h.start(c.LinkDown, h.script(c, c.LinkDown, event{name: "linkdown", peer: l.Peer, reason: cause.Error(), link: &l}))
+	h.start(l, h.script(c, c.LinkDown, event{name: "linkdown", peer: l.Peer, reason: cause.Error(), link: &l, over: true}))
 }
 
-func (h *hooks) start(path string, s hook.Script) {
-	if path != "" {
-		h.links.Start(s)
+// start starts a script of a link; those of another client of a hub do not wait for it.
+func (h *hooks) start(l tunnel.Link, s hook.Script) {
+	if s.Path != "" {
+		h.links.Start(l.Name, s)
 	}
 }
 
@@ -71,7 +75,8 @@ type event struct {
 	name   string
 	peer   string       // outer host and port, or the device
 	reason string       // of linkdown
-	link   *tunnel.Link // of linkdown: what it carried
+	link   *tunnel.Link // of linkup and linkdown
+	over   bool         // the link has ended: say what it carried
 }
 
 // endpoint is the outer address that the configuration names, or the device.
@@ -83,7 +88,11 @@ func (h *hooks) script(c *conf.Config, path string, e event) hook.Script {
 		transport, speed = "tcp", 0
 		host, port, _ = net.SplitHostPort(e.peer)
 	}
-	local, remote, device := first(c.Local), first(c.Remote), h.device()
+	remotes := c.Remote
+	if e.link != nil && c.Hub() {
+		remotes = e.link.Remote
+	}
+	local, remote, device := first(c.Local), first(remotes), h.device()
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"LANG=C",
@@ -109,9 +118,15 @@ func (h *hooks) script(c *conf.Config, path string, e event) hook.Script {
 		"IPREMOTE=" + remote,
 	}
 	if len(c.Local) > 1 {
-		env = append(env, "VPND_LOCAL6="+c.Local[1].String(), "VPND_REMOTE6="+c.Remote[1].String())
+		env = append(env, "VPND_LOCAL6="+c.Local[1].String())
 	}
-	if e.link != nil {
+	if len(remotes) > 1 {
+		env = append(env, "VPND_REMOTE6="+remotes[1].String())
+	}
+	if e.link != nil && c.Hub() {
+		env = append(env, "VPND_CLIENT="+e.link.Name)
+	}
+	if e.over {
 		env = append(env,
 			fmt.Sprintf("VPND_CONNECT_TIME=%d", int(time.Since(e.link.Established).Seconds())),
 			fmt.Sprintf("VPND_BYTES_SENT=%d", e.link.BytesOut),

@@ -15,13 +15,14 @@ import (
 // other.
 func TestImports(t *testing.T) {
 	allowed := map[string]string{
-		"cmd/vpnd":                "conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif tunnel/number",
+		"cmd/vpnd":                "conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif tunnel/number tunnel/pool",
 		"cmd/internal/bench":      "cmd/internal/lab cmd/internal/router serial/serialtest",
 		"cmd/internal/demo":       "cmd/internal/lab serial/serialtest",
 		"cmd/internal/dictionary": "",
 		"cmd/internal/lab":        "",
 		"cmd/internal/mutate":     "",
 		"cmd/internal/router":     "cmd/internal/lab",
+		"cmd/internal/scale":      "crypto tunnel tunnel/link",
 		"compress":                "",
 		"conf":                    "",
 		"crypto":                  "",
@@ -34,6 +35,7 @@ func TestImports(t *testing.T) {
 		"tunnel/link":             "serial serial/chat",
 		"tunnel/netif":            "",
 		"tunnel/number":           "",
+		"tunnel/pool":             "",
 		"tunnel/queue":            "",
 
 		"cmd/nexus":             "cmd/internal/registry cmd/internal/settings crypto",

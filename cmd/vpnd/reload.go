@@ -36,12 +36,15 @@ func (d *daemon) reload() {
 	next.Compress, next.SendBuf = c.Compress, c.SendBuf
 	next.LinkUp, next.LinkDown, next.SlipUp, next.SlipDown, next.HookTimeout = c.LinkUp, c.LinkDown, c.SlipUp, c.SlipDown, c.HookTimeout
 	next.Routes, next.AutoRoute = c.Routes, c.AutoRoute
-	if err := d.set.Apply(d.set.Device(), wanted(&next)); err != nil {
+	if err := d.set.Apply(d.set.Device(), d.wanted(&next)); err != nil {
 		d.log.Error("routes not changed", "error", err)
 		next.Routes, next.AutoRoute = old.Routes, old.AutoRoute
 	}
 	d.conf.Store(&next)
 	d.tunnel.Tune(tuning(&next))
+	if d.roster != nil {
+		d.roster.look(true)
+	}
 	d.log.Info("configuration reloaded")
 }
 
@@ -55,7 +58,11 @@ func needRestart(old, new *conf.Config) (keywords []string) {
 		{"server", old.Server, new.Server},
 		{"client", old.Client, new.Client},
 		{"local", old.Local, new.Local},
+		{"local", old.LocalAuto, new.LocalAuto},
 		{"remote", old.Remote, new.Remote},
+		{"pool", old.Pool, new.Pool},
+		{"peers", old.Peers, new.Peers},
+		{"clienttoclient", old.ClientToClient, new.ClientToClient},
 		{"keyfile", old.KeyFile, new.KeyFile},
 		{"oldkeyfile", old.OldKeyFile, new.OldKeyFile},
 		{"passphrase", old.Passphrase, new.Passphrase},

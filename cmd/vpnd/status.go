@@ -8,15 +8,18 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf16"
+
+	"vpnd/tunnel"
 )
 
 // maxReport bounds what is read from a control socket.
-const maxReport = 1 << 20
+const maxReport = 16 << 20
 
 // runStatus is vpnd --status.
 func (o *options) runStatus(sys system) error {
@@ -104,7 +107,7 @@ func (r report) text(now time.Time) string {
 		row("reason", "%s", r.Reason)
 	}
 	row("daemon", "pid %d, %s at %s, up %s", r.PID, r.Mode, r.Outer, age(now, r.Started))
-	row("interface", "%s, mtu %d, local %s, remote %s", r.Interface, r.MTU, strings.Join(r.Local, " "), strings.Join(r.Remote, " "))
+	row("interface", "%s, mtu %d, local %s, remote %s", r.Interface, r.MTU, strings.Join(r.Local, " "), r.remote())
 	if l := r.Link; l != nil {
 		row("peer", "%s (%s), %s, key %s", l.Peer, l.Transport, l.Cipher, l.KeyID)
 		row("keys", "epoch %d, %d ratchets, %d rekeys", l.Epoch, l.Ratchets, l.Rekeys)
@@ -121,7 +124,51 @@ func (r report) text(now time.Time) string {
 	if r.Mode == "server" {
 		row("refused", "%s", nonZero(r.Refused))
 	}
+	for _, p := range r.Peers {
+		row("client", "%s", clientText(p, now))
+	}
 	return b.String()
+}
+
+// remote is the other end, or how many of a hub's clients are there.
+func (r report) remote() string {
+	if r.Peers == nil {
+		return strings.Join(r.Remote, " ")
+	}
+	there := 0
+	for _, p := range r.Peers {
+		if p.State == "up" {
+			there++
+		}
+	}
+	return fmt.Sprintf("%d of %d clients", there, len(r.Peers))
+}
+
+// clientText is a hub's client on one line.
+func clientText(p tunnel.PeerStats, now time.Time) string {
+	text := fmt.Sprintf("%s %s %s, %s, sent %s, received %s", p.Name, p.State, age(now, p.Since), joined(p.Networks), size(p.Inside.BytesIn), size(p.Inside.BytesOut))
+	if p.Link != nil {
+		text += ", at " + p.Link.Peer
+	} else if p.Reason != "" {
+		text += ", " + p.Reason
+	}
+	if len(p.DropsOut) > 0 {
+		text += ", dropped out " + nonZero(p.DropsOut)
+	}
+	if len(p.DropsIn) > 0 {
+		text += ", dropped in " + nonZero(p.DropsIn)
+	}
+	return text
+}
+
+func joined(networks []netip.Prefix) string {
+	texts := make([]string, len(networks))
+	for i, n := range networks {
+		if texts[i] = n.String(); n.IsSingleIP() {
+			texts[i] = n.Addr().String()
+		}
+	}
+	return strings.Join(texts, " ")
 }
 
 // uart is what a driver has counted, if it is worth a word.

@@ -56,7 +56,8 @@ func (r *Reader) Allow(maxText int) { r.maxText = maxText }
 // Next returns the next frame's header, and its ciphertext with the tag. Both
 // lie in the reader's buffer, may be changed, and are valid until the next
 // call. The error is io.EOF at a frame's border, io.ErrUnexpectedEOF inside
-// one, ErrLength for a length that may not be, or the stream's own.
+// one, ErrLength for a length that may not be, or the stream's own. After a deadline
+// of the stream has passed Next may be called again: nothing is lost.
 func (r *Reader) Next() (header, body []byte, err error) {
 	if err := r.fill(HeaderSize); err != nil {
 		return nil, nil, err
@@ -71,6 +72,14 @@ func (r *Reader) Next() (header, body []byte, err error) {
 	frame := r.buf[r.start : r.start+HeaderSize+n+tagSize]
 	r.start += len(frame)
 	return frame[:HeaderSize], frame[HeaderSize:], nil
+}
+
+// Release gives the memory of a reader back that has grown on a busy line, unless part
+// of a frame is in it.
+func (r *Reader) Release() {
+	if r.start == r.end && len(r.buf) > firstBuffer {
+		r.start, r.end, r.buf = 0, 0, make([]byte, firstBuffer)
+	}
 }
 
 // fill reads until n bytes are waiting.

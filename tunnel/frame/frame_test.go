@@ -295,3 +295,28 @@ func wantError(left []byte, maxText int) error {
 	}
 	return io.ErrUnexpectedEOF
 }
+
+// TestRelease gives memory back between frames, and inside one does not.
+func TestRelease(t *testing.T) {
+	var stream bytes.Buffer
+	r := NewReader(&stream, MaxText)
+	frame := make([]byte, HeaderSize+60000+tagSize)
+	PutHeader(frame, 60000)
+	stream.Write(frame)
+	if _, _, err := r.Next(); err != nil || len(r.buf) <= firstBuffer {
+		t.Fatalf("buffer of %d bytes, %v", len(r.buf), err)
+	}
+	r.Release()
+	if len(r.buf) != firstBuffer {
+		t.Errorf("buffer of %d bytes is left", len(r.buf))
+	}
+	stream.Write(frame[:50000])
+	if _, _, err := r.Next(); err != io.ErrUnexpectedEOF {
+		t.Fatal(err)
+	}
+	r.Release()
+	stream.Write(frame[50000:])
+	if _, body, err := r.Next(); err != nil || len(body) != 60000+tagSize {
+		t.Errorf("frame of %d bytes, %v", len(body), err)
+	}
+}

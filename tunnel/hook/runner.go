@@ -2,58 +2,77 @@ package hook
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
-// Runner runs the hooks of a link, one at a time, while its caller goes on. The
-// latest wins: while one runs, at most one waits, and a newer one takes its
-// place.
+// Runner runs the hooks of links, of each one at a time, while its caller goes on.
+// The latest wins: while one runs, at most one of the same link waits, and a newer
+// one takes its place. No more than a number of scripts run at a time.
 type Runner struct {
 	ctx  context.Context
+	most int
 	done sync.WaitGroup
 
 	mu      sync.Mutex
-	running bool
-	waiting *Script
+	running map[string]bool
+	waiting []named // at most one of a link
 }
 
-// NewRunner returns a Runner whose scripts are killed when ctx is done.
-func NewRunner(ctx context.Context) *Runner {
-	return &Runner{ctx: ctx}
+// named is a script of a link.
+type named struct {
+	link   string
+	script Script
 }
 
-// Start runs the script when the one before has ended. If it fails, its log
-// gets a warning.
-func (r *Runner) Start(s Script) {
+// NewRunner returns a Runner that runs at most most scripts at a time. They are killed
+// when ctx is done.
+func NewRunner(ctx context.Context, most int) *Runner {
+	return &Runner{ctx: ctx, most: most, running: make(map[string]bool)}
+}
+
+// Start runs a script of a link when the one before of this link has ended. One that
+// waits gives its place to a newer one. If it fails, its log gets a warning.
+func (r *Runner) Start(link string, s Script) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waiting = &s
-	if !r.running {
-		r.running = true
-		r.done.Go(r.run)
+	if i := slices.IndexFunc(r.waiting, func(n named) bool { return n.link == link }); i >= 0 {
+		r.waiting[i].script = s
+	} else {
+		r.waiting = append(r.waiting, named{link, s})
+	}
+	if n, ok := r.next(); ok {
+		r.done.Go(func() { r.run(n) })
 	}
 }
 
 // Wait returns when no script runs or waits. No Start may come after it.
-func (r *Runner) Wait() {
-	r.done.Wait()
-}
+func (r *Runner) Wait() { r.done.Wait() }
 
-// run runs scripts until none waits.
-func (r *Runner) run() {
-	for s := r.next(); s != nil; s = r.next() {
-		if err := s.Run(r.ctx); err != nil {
-			s.Log.Warn("hook failed", "error", err)
+// run runs a script, and then others as long as some wait.
+func (r *Runner) run(n named) {
+	for ok := true; ok; {
+		if err := n.script.Run(r.ctx); err != nil {
+			n.script.Log.Warn("hook failed", "error", err)
 		}
+		r.mu.Lock()
+		delete(r.running, n.link)
+		n, ok = r.next()
+		r.mu.Unlock()
 	}
 }
 
-// next takes the waiting script, or nil, after which run ends.
-func (r *Runner) next() *Script {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.waiting
-	r.waiting = nil
-	r.running = s != nil
-	return s
+// next takes the first script that may run now. mu is held.
+func (r *Runner) next() (named, bool) {
+	if len(r.running) == r.most {
+		return named{}, false
+	}
+	i := slices.IndexFunc(r.waiting, func(n named) bool { return !r.running[n.link] })
+	if i < 0 {
+		return named{}, false
+	}
+	n := r.waiting[i]
+	r.waiting = slices.Delete(r.waiting, i, i+1)
+	r.running[n.link] = true
+	return n, true
 }

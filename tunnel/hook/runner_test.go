@@ -40,28 +40,28 @@ func (s *stage) slow(name string) (script Script, begun, end func()) {
 
 func TestRunner(t *testing.T) {
 	s := newStage(t)
-	r := NewRunner(t.Context())
+	r := NewRunner(t.Context(), 2)
 	r.Wait()
-	r.Start(s.quick("one"))
+	r.Start("link", s.quick("one"))
 	r.Wait()
-	r.Start(s.quick("two"))
+	r.Start("link", s.quick("two"))
 	r.Wait()
 	s.log.expect(t, "one begins", "one ends", "two begins", "two ends")
 }
 
 func TestRunnerLatestWins(t *testing.T) {
 	s := newStage(t)
-	r := NewRunner(t.Context())
+	r := NewRunner(t.Context(), 2)
 	first, begun, end := s.slow("first")
-	r.Start(first)
+	r.Start("link", first)
 	begun()
-	r.Start(s.quick("second"))
-	r.Start(s.quick("third"))
+	r.Start("link", s.quick("second"))
+	r.Start("link", s.quick("third"))
 	fourth, begun4, end4 := s.slow("fourth")
-	r.Start(fourth)
+	r.Start("link", fourth)
 	end()
 	begun4()
-	r.Start(s.quick("fifth"))
+	r.Start("link", s.quick("fifth"))
 	end4()
 	r.Wait()
 	s.log.expect(t, "first begins", "first ends", "fourth begins", "fourth ends", "fifth begins", "fifth ends")
@@ -69,16 +69,16 @@ func TestRunnerLatestWins(t *testing.T) {
 
 func TestRunnerGoesOnAfterError(t *testing.T) {
 	s := newStage(t)
-	r := NewRunner(t.Context())
+	r := NewRunner(t.Context(), 2)
 	first, begun, end := s.slow("first")
-	r.Start(first)
+	r.Start("link", first)
 	begun()
 	missing := s.quick("missing")
 	missing.Path = "/no/such/hook"
-	r.Start(missing)
+	r.Start("link", missing)
 	end()
 	r.Wait()
-	r.Start(s.quick("last"))
+	r.Start("link", s.quick("last"))
 	r.Wait()
 	s.log.expect(t, "first begins", "first ends",
 		"WARN hook failed: hook /no/such/hook: lstat /no: no such file or directory; write it, or remove the keyword",
@@ -88,11 +88,11 @@ func TestRunnerGoesOnAfterError(t *testing.T) {
 func TestRunnerCanceled(t *testing.T) {
 	s := newStage(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	r := NewRunner(ctx)
+	r := NewRunner(ctx, 2)
 	first, begun, _ := s.slow("first")
-	r.Start(first)
+	r.Start("link", first)
 	begun()
-	r.Start(s.quick("second"))
+	r.Start("link", s.quick("second"))
 	cancel()
 	r.Wait()
 	s.log.expect(t, "first begins",
@@ -107,16 +107,48 @@ func TestRunnerOneAtATime(t *testing.T) {
 	dir := t.TempDir()
 	path := write(t, filepath.Join(dir, "hook"), `mkdir "$1" && rmdir "$1"`)
 	script := Script{Path: path, Args: []string{dir + "/running"}, Env: environment, Timeout: time.Hour, Log: log.logger()}
-	r := NewRunner(t.Context())
+	r := NewRunner(t.Context(), 2)
 	var starters sync.WaitGroup
 	for range 4 {
 		starters.Go(func() {
 			for range 20 {
-				r.Start(script)
+				r.Start("link", script)
 			}
 		})
 	}
 	starters.Wait()
 	r.Wait()
 	log.expect(t)
+}
+
+// TestRunnerLinks has scripts of three links, of which two run at a time.
+func TestRunnerLinks(t *testing.T) {
+	var stages [3]*stage
+	for i := range stages {
+		stages[i] = newStage(t) // their logs are filled at the same time
+	}
+	r := NewRunner(t.Context(), 2)
+	one, begun1, end1 := stages[0].slow("one")
+	two, begun2, end2 := stages[1].slow("two")
+	three, begun3, end3 := stages[2].slow("three")
+	r.Start("1", one)
+	begun1()
+	r.Start("2", two)
+	begun2()
+	r.Start("3", stages[2].quick("never"))
+	r.Start("3", three)
+	r.Start("1", stages[0].quick("four"))
+	r.mu.Lock()
+	if len(r.running) != 2 || r.running["3"] || len(r.waiting) != 2 {
+		t.Errorf("%v run, %d wait", r.running, len(r.waiting))
+	}
+	r.mu.Unlock()
+	end2()
+	begun3() // while one runs, and before its own
+	end1()
+	end3()
+	r.Wait()
+	stages[0].log.expect(t, "one begins", "one ends", "four begins", "four ends")
+	stages[1].log.expect(t, "two begins", "two ends")
+	stages[2].log.expect(t, "three begins", "three ends")
 }

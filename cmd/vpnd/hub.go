@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"vpnd/conf"
+	"vpnd/crypto"
+	"vpnd/tunnel"
+	"vpnd/tunnel/netif"
+	"vpnd/tunnel/pool"
+)
+
+// openPool opens the addresses of a hub's clients, nil for another end.
+func openPool(c *conf.Config, log *slog.Logger) (*pool.Pool, error) {
+	if len(c.Pool) == 0 {
+		return nil, nil
+	}
+	p, err := pool.Open(filepath.Join(c.StateDir, c.Name+".pool"), c.Pool, log)
+	if err != nil {
+		return nil, exit(exitConfig, err)
+	}
+	p.Reserve(c.Local)
+	return p, nil
+}
+
+// hub returns what makes the tunnel one of many clients, nil for another end.
+func (d *daemon) hub(c *conf.Config) *tunnel.Hub {
+	if !c.Hub() {
+		return nil
+	}
+	h := &tunnel.Hub{ClientToClient: c.ClientToClient}
+	if c.Peers == "" {
+		h.Guest = d.guest
+	}
+	return h
+}
+
+// guest gives a client that shares its key a name and addresses.
+func (d *daemon) guest(id crypto.ClientID, wish []netip.Addr, busy func(name string) bool) (tunnel.HubPeer, error) {
+	name := id.String()
+	addrs, err := d.pool.Take(name, wish, busy)
+	return tunnel.HubPeer{Name: name, Addrs: addrs}, err
+}
+
+// newRoster returns what keeps the clients of a hub as their files say, nil for another
+// end.
+func (d *daemon) newRoster(c *conf.Config) *roster {
+	if c.Peers == "" {
+		return nil
+	}
+	r := &roster{config: d.conf.Load, admit: d.admit, reserve: func([]netip.Addr) {}, log: d.log}
+	if d.pool != nil {
+		r.reserve = d.pool.Reserve
+		r.take = func(name string) ([]netip.Addr, error) { return d.pool.Take(name, nil, d.lists) }
+	}
+	return r
+}
+
+// lists reports whether the hub has a client of a name: its address is not given away,
+// though it may be out.
+func (d *daemon) lists(name string) bool {
+	_, err := os.Lstat(filepath.Join(d.conf.Load().Peers, name+conf.PeerSuffix))
+	return err == nil
+}
+
+// admit makes these the clients of the hub, with routes to what is behind them.
+func (d *daemon) admit(members []member) error {
+	c := d.conf.Load()
+	var callers []tunnel.Peer
+	var peers []tunnel.HubPeer
+	var routes []netif.Route
+	for _, m := range members {
+		callers = append(callers, tunnel.Peer{Name: m.Name, Public: m.public, Secret: m.secret})
+		peers = append(peers, m.HubPeer)
+		for _, n := range m.Subnets {
+			routes = append(routes, netif.Route{Dest: n, Where: m.file})
+		}
+		for _, a := range m.Addrs {
+			if len(c.Pool) == 0 {
+				routes = append(routes, netif.Route{Dest: netip.PrefixFrom(a, a.BitLen()), Where: m.file})
+			}
+		}
+	}
+	if err := d.auth.door.SetPeers(callers); err != nil { // who is out cannot call again
+		return err
+	}
+	if err := d.tunnel.SetPeers(peers); err != nil {
+		return err
+	}
+	old := d.behind.Swap(&routes)
+	if err := d.set.Apply(d.set.Device(), d.wanted(c)); err != nil {
+		d.behind.Store(old)
+		return fmt.Errorf("routes to the clients: %w", err)
+	}
+	return nil
+}
+
+// wanted is what the host should have by now.
+func (d *daemon) wanted(c *conf.Config) netif.State {
+	st := wanted(d.addressed(c))
+	if routes := d.behind.Load(); routes != nil {
+		st.Routes = append(st.Routes, *routes...)
+	}
+	return st
+}
+
+// assigned is the inner addresses of both ends that a client has from its server.
+type assigned struct{ local, remote []netip.Addr }
+
+// addressed returns the configuration with the addresses that the server gave.
+func (d *daemon) addressed(c *conf.Config) *conf.Config {
+	a := d.given.Load()
+	if a == nil {
+		return c
+	}
+	with := *c
+	with.Local, with.Remote = a.local, a.remote
+	return &with
+}
+
+// takeAddresses gives the interface the addresses that came with a link.
+func (d *daemon) takeAddresses(l tunnel.Link) {
+	c, old := d.conf.Load(), d.given.Load()
+	if !c.LocalAuto || old != nil && slices.Equal(old.local, l.Local) && slices.Equal(old.remote, l.Remote) {
+		return
+	}
+	remote := l.Remote[:min(len(l.Local), len(l.Remote))]
+	d.given.Store(&assigned{l.Local, remote})
+	if err := d.set.Apply(d.set.Device(), d.wanted(c)); err != nil {
+		d.given.Store(old)
+		d.log.Error("addresses of the server not taken", "local", l.Local, "error", err)
+		return
+	}
+	d.log.Info("addresses of the server taken", "local", l.Local, "remote", remote)
+}
+
+// poolRoutes lead to the clients of a hub.
+func poolRoutes(c *conf.Config) (routes []netif.Route) {
+	for _, p := range c.Pool {
+		routes = append(routes, netif.Route{Dest: p, Where: c.Where("pool")})
+	}
+	return routes
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"vpnd/conf"
+	"vpnd/crypto"
+	"vpnd/tunnel"
+)
+
+// member is a client of a hub that has a key of its own.
+type member struct {
+	tunnel.HubPeer
+	public crypto.PublicKey
+	secret crypto.Secret
+	file   string
+}
+
+// roster keeps the clients of a hub as their files say.
+type roster struct {
+	config func() *conf.Config
+	// take gives a client addresses of the pool, reserve keeps some from all others.
+	take    func(name string) ([]netip.Addr, error)
+	reserve func([]netip.Addr)
+	// admit makes these the clients that are let in; links of others end.
+	admit func([]member) error
+	log   *slog.Logger
+
+	mu   sync.Mutex
+	seen map[string]stamp // of the files at the last look
+	told []string         // mistakes
+}
+
+// stamp shows that a file has changed.
+type stamp struct {
+	size    int64
+	mode    os.FileMode
+	changed time.Time
+}
+
+// lookEvery is how often the files are looked at. A client whose file is removed is
+// out within a second.
+const lookEvery = 750 * time.Millisecond
+
+// run looks at the files until ctx ends.
+func (r *roster) run(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			r.look(false)
+		}
+	}
+}
+
+// look reads the files when one of them has changed, or in any case.
+func (r *roster) look(anyway bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	seen, err := stamps(r.config().Peers)
+	if err != nil {
+		r.tell([]error{err}) // who was in stays in
+		return
+	}
+	if anyway || r.seen == nil || !sameStamps(r.seen, seen) {
+		r.seen = seen
+		r.read()
+	}
+}
+
+// stamps returns those of all files of a directory.
+func stamps(dir string) (map[string]stamp, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]stamp, len(entries))
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil { // else it is gone
+			all[e.Name()] = stamp{info.Size(), info.Mode(), info.ModTime()}
+		}
+	}
+	return all, nil
+}
+
+func sameStamps(a, b map[string]stamp) bool {
+	for name, s := range a {
+		if t, ok := b[name]; !ok || s.size != t.size || s.mode != t.mode || !s.changed.Equal(t.changed) {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+// read makes the files count.
+func (r *roster) read() {
+	peers, problems, err := r.config().ReadPeers()
+	if err != nil {
+		r.tell([]error{err})
+		return
+	}
+	members, more := r.members(peers)
+	if err := r.admit(members); err != nil {
+		more = append(more, err)
+	} else {
+		r.log.Info("clients", "let in", len(members), "off", len(peers)-len(members)-len(more), "with mistakes", len(problems)+len(more))
+	}
+	r.tell(append(problems, more...))
+}
+
+// tell logs the mistakes that were not there before.
+func (r *roster) tell(problems []error) {
+	var texts []string
+	for _, p := range problems {
+		for text := range strings.Lines(p.Error()) {
+			text = strings.TrimSuffix(text, "\n")
+			if texts = append(texts, text); !slices.Contains(r.told, text) {
+				r.log.Error("client not let in", "cause", text)
+			}
+		}
+	}
+	r.told = texts
+}
+
+// members returns the clients that are to be let in. Addresses that files name are
+// kept from the pool before anybody gets one of it.
+func (r *roster) members(peers []*conf.Peer) (members []member, problems []error) {
+	c := r.config()
+	named := slices.Clone(c.Local)
+	for _, p := range peers {
+		if p.Enabled {
+			named = append(named, p.Addrs...)
+		}
+	}
+	r.reserve(named)
+	for _, p := range peers {
+		if !p.Enabled {
+			continue
+		}
+		m, err := r.member(p)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		members = append(members, m)
+	}
+	return members, problems
+}
+
+// member makes a client of a file.
+func (r *roster) member(p *conf.Peer) (m member, err error) {
+	m.Name, m.Subnets, m.Rate, m.file = p.Name, p.Subnets, p.MaxRate*1000/8, p.Where("subnet")
+	if m.public, err = crypto.ParsePublicKey(p.PublicKey); err != nil {
+		return m, fmt.Errorf("%s: publickey: %w", p.Where("publickey"), err)
+	}
+	if m.secret, err = crypto.ParseSecret(p.Secret); err != nil {
+		return m, fmt.Errorf("%s: secret: %w", p.Where("secret"), err)
+	}
+	m.Key = crypto.NewPeer(m.public, m.secret).ID()
+	if m.Addrs = p.Addrs; len(m.Addrs) > 0 {
+		return m, nil
+	}
+	if m.Addrs, err = r.take(p.Name); err != nil {
+		return m, fmt.Errorf("%s: %w", p.Where("address"), err)
+	}
+	return m, nil
+}

@@ -1,0 +1,285 @@
+package tunnel
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/gaissmai/bart"
+
+	"vpnd/crypto"
+)
+
+// Hub is what makes a server one for many clients.
+type Hub struct {
+	// ClientToClient lets packets pass from one client to another.
+	ClientToClient bool
+	// Guest returns what a client with a shared key is called and its addresses. wish
+	// are the ones that it says it has, if it does; busy tells which names are taken
+	// by a client that is there. It is nil when all clients have keys of their own.
+	Guest func(id crypto.ClientID, wish []netip.Addr, busy func(name string) bool) (HubPeer, error)
+}
+
+// HubPeer is what a hub knows of a client.
+type HubPeer struct {
+	Name string
+	Key  crypto.KeyID // of a key of its own
+	// Addrs are its inner addresses, one of a family at most.
+	Addrs []netip.Addr
+	// Subnets are the networks behind it.
+	Subnets []netip.Prefix
+	// Rate is how many bytes may go each way in a second; 0 is any number.
+	Rate int
+}
+
+// owns returns all prefixes of a peer.
+func (p HubPeer) owns() (all []netip.Prefix) {
+	for _, a := range p.Addrs {
+		all = append(all, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return append(all, p.Subnets...)
+}
+
+// hub is the clients of a server, and which of them has an address. A packet's
+// way needs no lock: tables are replaced, not changed.
+type hub struct {
+	config *Hub
+	byAddr atomic.Pointer[bart.Table[*peer]]
+	outer  atomic.Pointer[bart.Table[int]] // outer addresses of the links, and how many have each
+
+	// Tunnel.mu guards the rest.
+	peers map[string]*peer
+}
+
+func newHub(c *Hub) *hub {
+	h := &hub{config: c, peers: make(map[string]*peer)}
+	h.byAddr.Store(new(bart.Table[*peer]))
+	h.outer.Store(new(bart.Table[int]))
+	return h
+}
+
+// owner returns the client that has an address, nil for none.
+func (h *hub) owner(a netip.Addr) *peer {
+	p, _ := h.byAddr.Load().Lookup(a)
+	return p
+}
+
+// list returns the clients in the order of their names. Tunnel.mu is held.
+func (h *hub) list() []*peer {
+	return slices.SortedFunc(maps.Values(h.peers), func(a, b *peer) int { return cmp.Compare(a.name, b.name) })
+}
+
+// meet notes the outer addresses of a link that comes or goes: no client may reach
+// them through the tunnel. Tunnel.mu is held.
+func (h *hub) meet(s *session, comes bool) {
+	table := h.outer.Load()
+	for _, a := range []net.Addr{s.conn.RemoteAddr(), s.conn.LocalAddr()} {
+		outer, err := netip.ParseAddrPort(a.String())
+		if err != nil {
+			continue
+		}
+		addr := outer.Addr().Unmap().WithZone("")
+		table = table.ModifyPersist(netip.PrefixFrom(addr, addr.BitLen()), func(n int, _ bool) (int, bool) {
+			if comes {
+				return n + 1, false
+			}
+			return n - 1, n == 1
+		})
+	}
+	h.outer.Store(table)
+}
+
+// isOuter reports whether links run from or to an address.
+func (h *hub) isOuter(a netip.Addr) bool {
+	return h.outer.Load().Contains(a)
+}
+
+// SetPeers makes these the clients of a hub that have keys of their own. Links of
+// those that are not among them, or that have another key now, end at once. An error,
+// such as two that have the same address, changes nothing.
+func (t *Tunnel) SetPeers(list []HubPeer) error {
+	table, seen := new(bart.Table[HubPeer]), make(map[string]bool)
+	for _, c := range list {
+		if seen[c.Name] {
+			return fmt.Errorf("two clients of the name %s", c.Name)
+		}
+		seen[c.Name] = true
+		for _, prefix := range c.owns() {
+			if table.OverlapsPrefix(prefix) {
+				return fmt.Errorf("client %s: %v belongs to another client, in whole or in part", c.Name, prefix)
+			}
+		}
+		for _, prefix := range c.owns() {
+			table.Insert(prefix, c)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, p := range t.hub.peers {
+		if !seen[name] {
+			t.remove(p)
+		}
+	}
+	for _, c := range list {
+		t.enroll(c)
+	}
+	t.hub.rebuild()
+	return nil
+}
+
+// watchLinks watches the time for all sessions, so that a client that is silent costs
+// next to nothing.
+func (t *Tunnel) watchLinks(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		t.lookAtLinks()
+	}
+}
+
+func (t *Tunnel) lookAtLinks() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.hub.peers {
+		s := p.link.Load()
+		if s == nil {
+			continue
+		}
+		if _, err := s.look(); err != nil {
+			s.end(err)
+		}
+	}
+}
+
+// enroll makes a client known, or changes what is known of it. A link that does not
+// fit what is known now ends. t.mu is held.
+func (t *Tunnel) enroll(c HubPeer) *peer {
+	p := t.hub.peers[c.Name]
+	if p != nil && p.key != c.Key {
+		t.remove(p)
+		p = nil
+	}
+	if p == nil {
+		p = &peer{name: c.Name, key: c.Key, count: new(counters), since: time.Now()}
+		p.inside = t.point.inside.behind(&gate{t: t, from: p})
+		t.hub.peers[c.Name] = p
+	}
+	if s := p.link.Load(); s != nil && !slices.Equal(p.addrs, c.Addrs) {
+		s.end(errShutdown) // it calls again, and is given the new ones
+	}
+	p.addrs, p.behind = slices.Clone(c.Addrs), slices.Clone(c.Subnets)
+	p.rates.set(c.Rate)
+	return p
+}
+
+// remove takes a client out of the hub, and ends its link. What was counted of it
+// stays in the sum. t.mu is held.
+func (t *Tunnel) remove(p *peer) {
+	p.gone = true
+	delete(t.hub.peers, p.name)
+	if s := p.link.Load(); s != nil {
+		t.detachLocked(s, errRevoked)
+		s.end(errRevoked)
+	}
+	p.count.moveTo(&t.count)
+}
+
+// settle sees to what a session counted after its client was removed.
+func (t *Tunnel) settle(p *peer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p.gone {
+		p.count.moveTo(&t.count)
+	}
+}
+
+// owns returns all prefixes of a client.
+func (p *peer) owns() []netip.Prefix {
+	return HubPeer{Addrs: p.addrs, Subnets: p.behind}.owns()
+}
+
+// rebuild makes the table of addresses. Tunnel.mu is held.
+func (h *hub) rebuild() {
+	table := new(bart.Table[*peer])
+	for _, p := range h.peers {
+		for _, prefix := range p.owns() {
+			table.Insert(prefix, p)
+		}
+	}
+	h.byAddr.Store(table)
+}
+
+// insert adds a client to the table of addresses. Tunnel.mu is held.
+func (h *hub) insert(p *peer) {
+	table := h.byAddr.Load()
+	for _, prefix := range p.owns() {
+		table = table.InsertPersist(prefix, p)
+	}
+	h.byAddr.Store(table)
+}
+
+// place finds out which client a caller is, and says in the answer which addresses it
+// has, or that it has none here.
+func (t *Tunnel) place(who Caller, h hello, a *answer) *peer {
+	if t.hub == nil {
+		return t.point
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.hub.peers[who.Name]
+	if who.Name == "" && t.hub.config.Guest != nil {
+		p = t.guest(h)
+	} else if p != nil && p.key != who.Key {
+		p = nil
+	}
+	if p == nil || !p.holds(h.inner) {
+		a.reason = cmp.Or(a.reason, reasonAddress)
+		return nil
+	}
+	a.yours = innerOf(p.addrs)
+	return p
+}
+
+// guest returns a caller with a shared key as a client, nil if there is no room. t.mu
+// is held.
+func (t *Tunnel) guest(h hello) *peer {
+	c, err := t.hub.config.Guest(h.client, h.inner.addrs(), t.busy)
+	if err != nil {
+		t.limits[refusedTerms].warn(t.config.Log, t.config.Now(), "no address for a client", "client", h.client, "cause", err)
+		return nil
+	}
+	p := t.hub.peers[c.Name]
+	if p != nil && slices.Equal(p.addrs, c.Addrs) {
+		return p
+	}
+	for _, prefix := range c.owns() {
+		if old := t.hub.owner(prefix.Addr()); old != nil && old != p {
+			t.remove(old) // it was given up for lack of room, and is not there
+		}
+	}
+	known := p != nil
+	p = t.enroll(c)
+	if known { // it had others
+		t.hub.rebuild()
+	} else {
+		t.hub.insert(p)
+	}
+	return p
+}
+
+// busy reports whether the client of a name is there. t.mu is held.
+func (t *Tunnel) busy(name string) bool {
+	p := t.hub.peers[name]
+	return p != nil && p.link.Load() != nil
+}
