@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +28,14 @@ func TestBurst(t *testing.T) {
 	t.Run("lighttpd", func(t *testing.T) {
 		w := newBurst(t)
 		server := w.lighttpd()
-		w.burst(func() bool { return w.killChild(server.Process.Pid) })
+		kills := 0
+		w.burst(func() bool {
+			if kills == 100 || !w.killChild(server.Process.Pid) {
+				return false
+			}
+			kills++
+			return true
+		})
 	})
 	t.Run("standalone", func(t *testing.T) {
 		w := newBurst(t)
@@ -181,21 +187,24 @@ func (b *burst) settled() {
 	}
 }
 
-// killChild kills one child of a process, and reports whether there was one.
+// killChild kills one child of a process, and reports whether there was one that had not
+// ended by itself before.
 func (b *burst) killChild(parent int) bool {
-	var children []int
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
+	path := fmt.Sprintf("/proc/%d/task/%d/children", parent, parent)
+	for range 1000 { // they live for a few milliseconds
 		text, err := os.ReadFile(path)
 		if err != nil {
-			continue // it is gone
+			return false
 		}
-		pid, _, _ := strings.Cut(string(text), " ")
-		rest := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-		if len(rest) > 1 && rest[1] == strconv.Itoa(parent) && rest[0] != "Z" {
-			n, _ := strconv.Atoi(pid)
-			children = append(children, n)
+		children := strings.Fields(string(text))
+		if len(children) == 0 {
+			continue
+		}
+		pid, _ := strconv.Atoi(children[rand.IntN(len(children))])
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err == nil && !bytes.Contains(stat, []byte(") Z ")) && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			return true
 		}
 	}
-	return len(children) > 0 && syscall.Kill(children[rand.IntN(len(children))], syscall.SIGKILL) == nil
+	return false
 }
