@@ -29,7 +29,7 @@
 //	inner   IPv4 address 4 | IPv6 address 16, zeros for none
 //
 // with numbers big-endian and times in seconds. Ciphers and compression methods
-// are sets, bit n stands for number n. The version is 3. Bytes behind the known
+// are sets, bit n stands for number n. The version is 2. Bytes behind the known
 // ones are ignored. Reasons are 0 none, 1 no common version, 2 no common cipher
 // (Blowfish with another key length is another cipher), 3 not the caller's inner
 // addresses, 4 the transaction number was used. A caller without inner addresses takes

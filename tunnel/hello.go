@@ -14,7 +14,7 @@ import (
 )
 
 // version is the one version of the data channel that this code speaks.
-const version = 3
+const version = 2
 
 // hello is the payload of the first flight: who calls and what it can do.
 //

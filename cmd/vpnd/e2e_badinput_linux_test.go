@@ -350,8 +350,7 @@ func TestLaterBuild(t *testing.T) {
 	w.configure()
 	c := w.client
 	later := []string{
-		"pool 10.0.0.0/24", "peers peers", "clienttoclient on", "proxy http://192.0.2.9", "redirect on", "dns 10.77.0.1",
-		"user nobody", "metrics 127.0.0.1:1", "logformat json", "local auto",
+		"proxy http://192.0.2.9", "redirect on", "dns 10.77.0.1", "user nobody", "metrics 127.0.0.1:1", "logformat json",
 	}
 	c.also(later...)
 	c.untouched(func() {
