@@ -16,7 +16,7 @@ build:
 	$(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/vpnd ./cmd/nexus
 
 test: check cc lighttpd
-	$(RACE) -count=1 -timeout 40m ./...
+	$(RACE) -count=1 -timeout 20m ./...
 
 # The race detector needs a C compiler; on Debian it is installed if it is missing.
 cc:

@@ -229,7 +229,7 @@ func otherAnswers(a answer) (others []answer) {
 	for _, r := range []reason{1, 2, 255} {
 		with(func(a *answer) { a.reason = r })
 	}
-	for _, v := range []uint8{0, 2, 4, 255} {
+	for _, v := range []uint8{0, version - 1, version + 1, 255} {
 		with(func(a *answer) { a.version = v })
 	}
 	for c := range crypto.Cipher(16) {

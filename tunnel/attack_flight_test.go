@@ -123,7 +123,7 @@ func otherHellos(h hello) (others []hello) {
 		change(&other)
 		others = append(others, other)
 	}
-	for _, v := range [][2]uint8{{0, 3}, {1, 3}, {2, 2}, {3, 255}, {4, 4}} {
+	for _, v := range [][2]uint8{{0, version}, {1, version}, {1, version - 1}, {version, 255}, {version + 1, version + 1}} {
 		with(func(h *hello) { h.minVersion, h.maxVersion = v[0], v[1] })
 	}
 	for c := range h.ciphers {
@@ -261,9 +261,9 @@ var callerAttacks = attacks{
 	{"lists of a caller with the key", 7, func(a *attack) {
 		s := besiege(a, chacha, bf)
 		for name, change := range map[string]func(h *hello){
-			"version 1":              func(h *hello) { h.minVersion, h.maxVersion = 1, 1 },
-			"version 4 and later":    func(h *hello) { h.minVersion, h.maxVersion = 4, 255 },
-			"versions upside down":   func(h *hello) { h.minVersion, h.maxVersion = 4, 2 },
+			"an earlier version":     func(h *hello) { h.minVersion, h.maxVersion = 1, version-1 },
+			"later versions":         func(h *hello) { h.minVersion, h.maxVersion = version+1, 255 },
+			"versions upside down":   func(h *hello) { h.minVersion, h.maxVersion = version+1, version-1 },
 			"no cipher":              func(h *hello) { h.ciphers = 0 },
 			"a cipher of no server":  func(h *hello) { h.ciphers = 1 << aes },
 			"ciphers of the future":  func(h *hello) { h.ciphers = 0xf8 },

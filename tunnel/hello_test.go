@@ -65,13 +65,15 @@ func TestNegotiation(t *testing.T) {
 }
 
 func TestVersions(t *testing.T) {
+	const later = version + 1
 	server := speaker(testConfig(t))
 	for _, test := range []struct {
 		low, high uint8
 		want      reason
 	}{
-		{3, 3, reasonNone}, {1, 3, reasonNone}, {3, 4, reasonNone}, {0, 255, reasonNone},
-		{1, 2, reasonVersion}, {4, 4, reasonVersion}, {4, 255, reasonVersion}, {0, 0, reasonVersion}, {4, 2, reasonVersion},
+		{version, version, reasonNone}, {1, version, reasonNone}, {version, later, reasonNone}, {0, 255, reasonNone},
+		{0, version - 1, reasonVersion}, {later, later, reasonVersion}, {later, 255, reasonVersion},
+		{0, 0, reasonVersion}, {later, version - 1, reasonVersion},
 	} {
 		h := speaker(testConfig(t)).hello()
 		h.minVersion, h.maxVersion = test.low, test.high
@@ -139,7 +141,7 @@ var choices = []struct {
 	{"no common cipher", func(a *answer) { a.reason = reasonCipher }, "server refuses: no common cipher, or blowfish with another keysize"},
 	{"later reason", func(a *answer) { a.reason = 200 }, "server refuses: reason 200"},
 	{"version 1", func(a *answer) { a.version = 1 }, "server chose version 1, which was not offered"},
-	{"version 4", func(a *answer) { a.version = 4 }, "server chose version 4, which was not offered"},
+	{"version 3", func(a *answer) { a.version = 3 }, "server chose version 3, which was not offered"},
 	{"cipher not offered", func(a *answer) { a.cipher = aes }, "server chose aes-256-gcm, which was not offered"},
 	{"cipher 3", func(a *answer) { a.cipher = 3 }, "server chose cipher 3, which was not offered"},
 	{"cipher 8", func(a *answer) { a.cipher = 8 }, "server chose cipher 8, which was not offered"},
