@@ -196,8 +196,24 @@ func TestEndless(t *testing.T) {
 		t.Fatal(err)
 	}
 	number := 1 + slices.IndexFunc(p.mutants, func(m mutant) bool { return m.change == "for n > 0 negated" })
-	p.grace = time.Second
-	if by, err := p.try(t.Context(), number); by != "the time limit" || err != nil {
+	p.grace, p.patience = time.Second, 2
+	if by, err := p.try(t.Context(), number); by != overTime || err != nil {
+		t.Errorf("noticed by %q, %v", by, err)
+	}
+}
+
+// A host that is slow for a moment notices no mutant.
+func TestSlowHost(t *testing.T) {
+	p := tinyProgram(t)
+	if err := p.compile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	number := 1 + slices.IndexFunc(p.mutants, func(m mutant) bool { return m.change == "case 1, 2 without 2" })
+	p.grace, p.patience = time.Millisecond, 100000
+	for _, t := range p.tests {
+		t.took = 0
+	}
+	if by, err := p.try(t.Context(), number); by != "" || err != nil {
 		t.Errorf("noticed by %q, %v", by, err)
 	}
 }

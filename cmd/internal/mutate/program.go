@@ -27,6 +27,9 @@ type program struct {
 	mutants []mutant
 	tests   []*test       // the quick ones first; nil: not compiled
 	grace   time.Duration // what tests get beside three times what they took
+	// patience is how many times that a mutant gets which used up its time: it may
+	// be the host that was slow.
+	patience time.Duration
 }
 
 // test is one test function.
@@ -141,7 +144,7 @@ func (p *program) compile(ctx context.Context) error {
 		p.tests = append(p.tests, t)
 	}
 	slices.SortFunc(p.tests, func(a, b *test) int { return cmp.Compare(a.took, b.took) })
-	p.grace = 10 * time.Second
+	p.grace, p.patience = 10*time.Second, 4
 	return nil
 }
 
@@ -153,7 +156,7 @@ func (p *program) survey(ctx context.Context, name string) (*test, error) {
 	notes := filepath.Join(p.scratch, "reached")
 	t := &test{name: name, reaches: make(map[int]bool)}
 	began := time.Now()
-	by, err := p.run(ctx, []*test{t}, "REACHED="+notes)
+	by, err := p.run(ctx, []*test{t}, "REACHED="+notes, p.grace)
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +184,7 @@ func (p *program) survey(ctx context.Context, name string) (*test, error) {
 func (p *program) try(ctx context.Context, number int) (by string, err error) {
 	var tests []*test
 	var all, first time.Duration
+	env := fmt.Sprintf("MUTANT=%d", number)
 	for _, t := range p.tests {
 		if t.reaches[number] {
 			tests = append(tests, t)
@@ -196,7 +200,14 @@ func (p *program) try(ctx context.Context, number int) (by string, err error) {
 		if len(some) == 0 {
 			continue
 		}
-		by, err = p.run(ctx, some, fmt.Sprintf("MUTANT=%d", number))
+		limit := p.grace
+		for _, t := range some {
+			limit += 3 * t.took
+		}
+		by, err = p.run(ctx, some, env, limit)
+		if by == overTime {
+			by, err = p.run(ctx, some, env, p.patience*limit)
+		}
 		if err != nil || by != "" {
 			return by, err
 		}
@@ -210,18 +221,19 @@ const memory = 8 << 20
 
 var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
+// overTime is what notices a mutant that comes to no end.
+const overTime = "the time limit"
+
 // run runs tests until one fails or the limit is over, and returns which.
-func (p *program) run(ctx context.Context, tests []*test, env string) (failed string, err error) {
+func (p *program) run(ctx context.Context, tests []*test, env string, limit time.Duration) (failed string, err error) {
 	temp, err := os.MkdirTemp(p.scratch, "temp")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(temp)
-	limit := p.grace
 	var names []string
 	for _, t := range tests {
 		names = append(names, t.name)
-		limit += 3 * t.took
 	}
 	backstop, cancel := context.WithTimeout(ctx, 2*limit)
 	defer cancel()
@@ -239,7 +251,7 @@ func (p *program) run(ctx context.Context, tests []*test, env string) (failed st
 	case err == nil:
 		return "", nil
 	case backstop.Err() != nil || bytes.Contains(out.kept, []byte("panic: test timed out")):
-		return "the time limit", nil
+		return overTime, nil
 	case name != nil:
 		return string(name[1]), nil
 	case errors.As(err, new(*exec.ExitError)):
