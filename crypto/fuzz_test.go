@@ -58,35 +58,6 @@ func FuzzDoorOpen(f *testing.F) {
 	})
 }
 
-// Only the one flight that answers the client's finishes its handshake.
-func FuzzFinish(f *testing.F) {
-	_, _, good := handshake(f)
-	f.Add(good)
-	f.Add(good[:F2Size-1])
-	f.Add(append(join(good), 0))
-	f.Add(make([]byte, F2Size))
-	f.Add([]byte{})
-	for _, bit := range []int{0, 255, 256, 895, 896, 1023} {
-		flipped := join(good)
-		flipped[bit/8] ^= 1 << (bit % 8)
-		f.Add(flipped)
-	}
-	i, _ := initiate(f)
-	f.Fuzz(func(t *testing.T, f2 []byte) {
-		_, g, err := i.Finish(f2)
-		if bytes.Equal(f2, good) {
-			wantErr(t, "the right flight", err, nil)
-			i, _ = initiate(t)
-			return
-		}
-		// The right one is good after any number of others.
-		wantErr(t, "another flight", err, ErrAuth)
-		if g != nil {
-			t.Error("keys came with the error")
-		}
-	})
-}
-
 // freshChannel is both ends of a channel that has carried nothing. Its keys are made once,
 // since that takes longer than all else.
 type freshChannel struct {

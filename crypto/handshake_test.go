@@ -247,46 +247,6 @@ func TestF1Forged(t *testing.T) {
 	}
 }
 
-func TestF1Lengths(t *testing.T) {
-	i, f1 := initiate(t)
-	long := zeroPadded(f1, 2*F1Size)
-	for n := range len(long) {
-		if n == F1Size {
-			continue
-		}
-		_, err := testDoor(t, testSecret).Open(join(long[:n]))
-		wantErr(t, fmt.Sprintf("%d bytes", n), err, ErrAuth)
-	}
-	_, _, err := i.Finish(f1[:F2Size])
-	wantErr(t, "F1 reflected, cut to the size of F2", err, ErrAuth)
-}
-
-func TestF2Bits(t *testing.T) {
-	_, _, f2 := handshake(t)
-	i, _ := initiate(t)
-	flips(f2, func(bit int, flipped []byte) {
-		_, _, err := i.Finish(flipped)
-		wantErr(t, fmt.Sprintf("bit %d", bit), err, ErrAuth)
-	})
-	_, _, err := i.Finish(f2)
-	wantErr(t, "the right flight after all the damaged ones", err, nil)
-}
-
-func TestF2Lengths(t *testing.T) {
-	_, _, f2 := handshake(t)
-	long := zeroPadded(f2, 2*F2Size)
-	i, _ := initiate(t)
-	for n := range len(long) {
-		if n == F2Size {
-			continue
-		}
-		_, _, err := i.Finish(join(long[:n]))
-		wantErr(t, fmt.Sprintf("%d bytes", n), err, ErrAuth)
-	}
-	_, _, err := i.Finish(f2)
-	wantErr(t, "whole", err, nil)
-}
-
 // Each of these flights is right in all points but one.
 func TestF2Forged(t *testing.T) {
 	key, other := newRefKey(testSecret), newRefKey(otherSecret)

@@ -28,46 +28,6 @@ func TestStrongF1Bits(t *testing.T) {
 	}
 }
 
-func TestStrongF1Lengths(t *testing.T) {
-	i, f1 := initiateStrong(t)
-	long := zeroPadded(f1, 2*F1Size)
-	for n := range len(long) {
-		if n == F1Size {
-			continue
-		}
-		_, err := testStrongDoor(t).Open(join(long[:n]))
-		wantErr(t, fmt.Sprintf("%d bytes", n), err, ErrAuth)
-	}
-	_, _, err := i.Finish(f1[:F2Size])
-	wantErr(t, "F1 reflected, cut to the size of F2", err, ErrAuth)
-}
-
-func TestStrongF2Bits(t *testing.T) {
-	_, _, f2 := strongHandshakeOf(t)
-	i, _ := initiateStrong(t)
-	flips(f2, func(bit int, flipped []byte) {
-		_, _, err := i.Finish(flipped)
-		wantErr(t, fmt.Sprintf("bit %d", bit), err, ErrAuth)
-	})
-	_, _, err := i.Finish(f2)
-	wantErr(t, "the right flight after all the damaged ones", err, nil)
-}
-
-func TestStrongF2Lengths(t *testing.T) {
-	_, _, f2 := strongHandshakeOf(t)
-	long := zeroPadded(f2, 2*F2Size)
-	i, _ := initiateStrong(t)
-	for n := range len(long) {
-		if n == F2Size {
-			continue
-		}
-		_, _, err := i.Finish(join(long[:n]))
-		wantErr(t, fmt.Sprintf("%d bytes", n), err, ErrAuth)
-	}
-	_, _, err := i.Finish(f2)
-	wantErr(t, "whole", err, nil)
-}
-
 // refPayload is the payload of the test's first flight.
 func refPayload() []byte {
 	p := binary.BigEndian.AppendUint64(nil, testNumber)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/flynn/noise"
-	"github.com/google/go-cmp/cmp"
 )
 
 const strongVectorsFile = "testdata/strong.json"
@@ -58,20 +56,7 @@ func strongInputs() strongVectors {
 // TestStrongVectors makes the vectors twice, with this package and with the second
 // implementation, and compares both with the file byte for byte.
 func TestStrongVectors(t *testing.T) {
-	encode := func(v strongVectors) []byte { return append(must(json.MarshalIndent(v, "", "  "))(t), '\n') }
-	ours, second := encode(strongPackageVectors(t)), encode(strongReferenceVectors())
-	if diff := cmp.Diff(string(second), string(ours)); diff != "" {
-		t.Fatalf("this package differs from the second implementation (-second +ours):\n%s", diff)
-	}
-	if *update {
-		if err := os.WriteFile(strongVectorsFile, ours, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	frozen := must(os.ReadFile(strongVectorsFile))(t)
-	if diff := cmp.Diff(string(frozen), string(ours)); diff != "" {
-		t.Errorf("the wire has changed (-frozen +ours):\n%s", diff)
-	}
+	compareVectors(t, strongVectorsFile, strongPackageVectors(t), strongReferenceVectors())
 }
 
 // strongPackageVectors computes with the code under test.

@@ -137,22 +137,27 @@ func headerOf(plain []byte) []byte {
 // TestVectors makes the vectors twice, with this package and with the second
 // implementation, and compares both with the file byte for byte.
 func TestVectors(t *testing.T) {
-	ours, second := encode(t, packageVectors(t)), encode(t, referenceVectors(t))
+	compareVectors(t, vectorsFile, packageVectors(t), referenceVectors(t))
+}
+
+func compareVectors(t *testing.T, file string, our, other any) {
+	t.Helper()
+	ours, second := encode(t, our), encode(t, other)
 	if diff := cmp.Diff(string(second), string(ours)); diff != "" {
 		t.Fatalf("this package differs from the second implementation (-second +ours):\n%s", diff)
 	}
 	if *update {
-		if err := os.WriteFile(vectorsFile, ours, 0o644); err != nil {
+		if err := os.WriteFile(file, ours, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	frozen := must(os.ReadFile(vectorsFile))(t)
+	frozen := must(os.ReadFile(file))(t)
 	if diff := cmp.Diff(string(frozen), string(ours)); diff != "" {
 		t.Errorf("the wire has changed (-frozen +ours):\n%s", diff)
 	}
 }
 
-func encode(t *testing.T, v vectors) []byte {
+func encode(t *testing.T, v any) []byte {
 	t.Helper()
 	return append(must(json.MarshalIndent(v, "", "  "))(t), '\n')
 }
