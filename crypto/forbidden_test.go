@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -11,13 +12,7 @@ import (
 // A host may forbid the curve. That ends the handshake, not the process; no key is made,
 // and none is used.
 func TestForbiddenCurve(t *testing.T) {
-	const again = "VPND_TEST_FORBIDDEN"
-	if os.Getenv(again) == "" {
-		c := exec.Command(os.Args[0], "-test.run", "^TestForbiddenCurve$")
-		c.Env = append(os.Environ(), "GODEBUG=fips140=only", again+"=1")
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+	if !alone(t, "GODEBUG=fips140=only") {
 		return
 	}
 	_, _, err := Initiate(testKey(t, testSecret), bytes.NewReader(clientE), nil)
@@ -32,4 +27,20 @@ func TestForbiddenCurve(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "make session key") {
 		t.Errorf("error %v", err)
 	}
+}
+
+// alone runs the test in a process of its own, with env, and reports whether this is
+// that process.
+func alone(t *testing.T, env ...string) bool {
+	t.Helper()
+	const mark = "VPND_TEST_ALONE=1"
+	if slices.Contains(os.Environ(), mark) {
+		return true
+	}
+	c := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
+	c.Env = slices.Concat(os.Environ(), env, []string{mark})
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return false
 }

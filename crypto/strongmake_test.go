@@ -60,6 +60,9 @@ func TestMakeStrongPair(t *testing.T) {
 }
 
 func TestMakeStrongPairRefused(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	plain := func(t *testing.T, dir string) { noError(t, os.Mkdir(dir, 0o700)) }
 	for _, tt := range []struct {
 		name   string
@@ -174,6 +177,9 @@ func TestChangePassphraseOwner(t *testing.T) {
 }
 
 func TestChangePassphraseRefused(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	server, _ := strongPair(t)
 	for _, tt := range []struct {
 		name       string
