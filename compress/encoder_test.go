@@ -262,6 +262,7 @@ func TestMemory(t *testing.T) {
 			var d *Decoder
 			var wire [][]byte
 			dst := make([]byte, 0, 1+MaxBlock)
+			newEncoder(t, c.policy).Append(dst, blocks[0]) // makes what all share
 			start := heap()
 			e := newEncoder(t, c.policy)
 			for range 3 {
