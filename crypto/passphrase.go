@@ -62,9 +62,7 @@ type sealedText struct {
 
 // stretch is Argon2id: it makes a key that takes long to guess.
 func stretch(passphrase []byte, salt [saltSize]byte) *subkey {
-	key := argon2.IDKey(passphrase, salt[:], argonPasses, argonMemory, argonLanes, uint32(len(subkey{})))
-	defer clear(key)
-	return (*subkey)(append([]byte(nil), key...))
+	return (*subkey)(argon2.IDKey(passphrase, salt[:], argonPasses, argonMemory, argonLanes, uint32(len(subkey{}))))
 }
 
 // sealText encrypts text under a pass phrase.

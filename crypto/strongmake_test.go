@@ -88,7 +88,9 @@ func TestMakeStrongPairRefused(t *testing.T) {
 		{"a file in place of the directory", func(t *testing.T, dir string) {
 			noError(t, os.WriteFile(dir, nil, 0o600))
 		}, count(1, 96), nil, "not a directory", "-"},
-		{"too few random bytes", plain, count(1, 95), nil, "read random bytes", ""},
+		{"random bytes for no key", plain, count(1, 31), nil, "make key pair: ", ""},
+		{"random bytes for one key", plain, count(1, 63), nil, "make key pair: ", ""},
+		{"random bytes for two keys", plain, count(1, 95), nil, "make key pair: ", ""},
 		{"too few random bytes for the seal", plain, count(1, 96+40), []byte(testPassphrase), ClientFile + ": read random bytes", ""},
 		{"short pass phrase", plain, count(1, 96), []byte("short"), "at least 8", ""},
 		{"disk full", func(t *testing.T, dir string) { limitFiles(t, 100) }, count(1, 96), nil, "write key file", "-"},
@@ -193,6 +195,12 @@ func TestChangePassphraseRefused(t *testing.T) {
 		{"too few random bytes", testPassphrase, count(1, 39), nil, "read random bytes"},
 		{"gone", testPassphrase, count(1, 40), func(t *testing.T, path string) { noError(t, os.Remove(path)) }, "no such file"},
 		{"disk full", testPassphrase, count(1, 40), func(t *testing.T, path string) { limitFiles(t, 100) }, "the old one is as it was"},
+		{"disk full, file of another user", testPassphrase, count(1, 40), func(t *testing.T, path string) {
+			if os.Geteuid() == 0 {
+				noError(t, os.Chown(path, 12345, 12345))
+			}
+			limitFiles(t, 100)
+		}, "the old one is as it was"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := writeKey(t, plainText(t), 0o600)

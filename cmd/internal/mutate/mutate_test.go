@@ -168,6 +168,23 @@ func TestCampaignClean(t *testing.T) {
 	}
 }
 
+// What is not compiled here is not mutated.
+func TestOtherSystems(t *testing.T) {
+	for _, m := range tinyProgram(t).mutants {
+		if strings.Contains(m.String(), "plan9") {
+			t.Errorf("mutant %v", m)
+		}
+	}
+}
+
+// A test that can write nowhere notices mutants, too.
+func TestCampaignWithoutFiles(t *testing.T) {
+	c, _ := newTiny(t, "keep:", t.Output())
+	if err := c.run(t.Context()); err != nil || len(c.jobs) == 0 {
+		t.Errorf("%d mutants, error %v", len(c.jobs), err)
+	}
+}
+
 func TestCampaignOfFailingTests(t *testing.T) {
 	const failing = "cmd/internal/mutate/testdata/failing"
 	c, err := newCampaign(root(t), t.TempDir(), []target{{failing, ""}}, regexp.MustCompile(""))

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/build"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -40,7 +44,7 @@ type test struct {
 }
 
 // switchboard is the file that the package gets beside its own. With REACHED in
-// the environment it notes in that file the mutants which a run comes across.
+// the environment it notes in that pipe the mutants which a run comes across.
 const switchboard = `package %s
 
 import (
@@ -85,7 +89,11 @@ func newProgram(root, scratch string, t target) (*program, error) {
 	replace := make(map[string]string)
 	for _, path := range names {
 		name := filepath.Base(path)
-		if strings.HasSuffix(name, "_test.go") {
+		here, err := build.Default.MatchFile(filepath.Dir(path), name)
+		if err != nil {
+			return nil, err
+		}
+		if !here || strings.HasSuffix(name, "_test.go") {
 			continue
 		}
 		source, err := os.ReadFile(path)
@@ -151,12 +159,23 @@ func (p *program) compile(ctx context.Context) error {
 // binary returns the path of the compiled tests.
 func (p *program) binary() string { return filepath.Join(p.scratch, "tests") }
 
-// survey runs one test without a mutant.
+// survey runs one test without a mutant. What it comes across it tells through a pipe:
+// a test may let its process write to no file.
 func (p *program) survey(ctx context.Context, name string) (*test, error) {
-	notes := filepath.Join(p.scratch, "reached")
+	path := filepath.Join(p.scratch, "reached")
+	if err := syscall.Mkfifo(path, 0o600); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, fmt.Errorf("make pipe %s: %w", path, err)
+	}
+	pipe, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer pipe.Close()
 	t := &test{name: name, reaches: make(map[int]bool)}
+	ended := make(chan error, 1)
+	go func() { ended <- t.note(pipe) }()
 	began := time.Now()
-	by, err := p.run(ctx, []*test{t}, "REACHED="+notes, p.grace)
+	by, err := p.run(ctx, []*test{t}, "REACHED="+path, p.grace)
 	if err != nil {
 		return nil, err
 	}
@@ -164,18 +183,29 @@ func (p *program) survey(ctx context.Context, name string) (*test, error) {
 		return nil, fmt.Errorf("tests of %s fail without a mutant: %s", p.dir, by)
 	}
 	t.took = time.Since(began)
-	numbers, err := os.ReadFile(notes)
-	if err != nil {
+	if _, err := fmt.Fprintln(pipe, lastNote); err != nil {
 		return nil, err
 	}
-	for n := range strings.FieldsSeq(string(numbers)) {
-		number, err := strconv.Atoi(n)
+	return t, <-ended
+}
+
+// lastNote is no mutant's number.
+const lastNote = 0
+
+// note takes the numbers of mutants until the last one.
+func (t *test) note(from io.Reader) error {
+	lines := bufio.NewScanner(from)
+	for lines.Scan() {
+		number, err := strconv.Atoi(lines.Text())
 		if err != nil {
-			return nil, err
+			return err
+		}
+		if number == lastNote {
+			return nil
 		}
 		t.reaches[number] = true
 	}
-	return t, nil
+	return lines.Err()
 }
 
 // try runs the tests that come across a mutant, with the mutant alive: the quick

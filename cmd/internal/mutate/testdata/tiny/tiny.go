@@ -1,7 +1,10 @@
 // Package tiny is what the tests of mutate change.
 package tiny
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 var errRefused = errors.New("refused")
 
@@ -36,4 +39,12 @@ func sum(n int) (s int) {
 		n = max(0, n-1)
 	}
 	return s
+}
+
+// keep writes a word to a file.
+func keep(path, word string) error {
+	if err := os.WriteFile(path, []byte(word), 0o600); err != nil {
+		return errRefused
+	}
+	return nil
 }

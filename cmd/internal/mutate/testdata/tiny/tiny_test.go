@@ -1,6 +1,11 @@
 package tiny
 
-import "testing"
+import (
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
 
 func TestEnter(t *testing.T) {
 	d := &door{seen: make(map[string]bool)}
@@ -23,5 +28,17 @@ func TestGrade(t *testing.T) {
 func TestSum(t *testing.T) {
 	if sum(0) != 0 || sum(3) != 6 {
 		t.Error("wrong sum")
+	}
+}
+
+// No file may be written here, by nobody.
+func TestKeep(t *testing.T) {
+	signal.Ignore(syscall.SIGXFSZ)
+	none := syscall.Rlimit{}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &none); err != nil {
+		t.Fatal(err)
+	}
+	if err := keep(filepath.Join(t.TempDir(), "word"), "abc"); err != errRefused {
+		t.Errorf("error %v", err)
 	}
 }

@@ -1,0 +1,4 @@
+package tiny
+
+// enterElsewhere is not compiled here.
+func enterElsewhere() error { return errRefused }
