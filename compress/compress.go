@@ -114,6 +114,9 @@ func (m Method) String() string {
 	return fmt.Sprintf("method %d", uint8(m))
 }
 
+// MethodOf returns the method of what an Encoder has packed.
+func MethodOf(packed []byte) Method { return Method(packed[0] >> 4) }
+
 // Set is a set of methods, with the bit 1<<m for the method m. The methods
 // that both ends have are the intersection of their sets.
 type Set uint8

@@ -25,6 +25,7 @@
 //	hello   lowest version 1 | highest version 1 | ciphers 1 | compression 1 | terms 22 | client id 8 | inner 20
 //	answer  reason 1 | version 1 | cipher 1 | compression 1 | terms 22 | inner 20 | inner 20 of the caller
 //	told    an answer, with reason 4 | transaction number 8
+//	limited an answer, with reason 0 | bytes that the caller may send in a second 4
 //	terms   key bits 2 | largest frame 2 | MTU 2 | keyttl 4 | keepalive 4 | noanswer 4 | maxdelay 4
 //	inner   IPv4 address 4 | IPv6 address 16, zeros for none
 //

@@ -36,7 +36,8 @@ type hello struct {
 //	reason 1 | version 1 | cipher 1 | compression 1 | terms 22 | inner addresses 20 | the caller's 20
 //
 // A client whose transaction number was used, and who is to be told, finds the last
-// one behind that, 8 bytes.
+// one behind that, 8 bytes; one that may send only so many bytes in a second, how many, 4
+// bytes.
 type answer struct {
 	reason      reason
 	version     uint8
@@ -46,6 +47,7 @@ type answer struct {
 	inner       inner
 	yours       inner  // what the caller's inner addresses are here
 	number      uint64 // of reasonNumber
+	rate        uint32 // bytes that the caller may send in a second; 0: any number
 }
 
 // terms are one end's settings that the other one needs, or wants to know.
@@ -97,6 +99,7 @@ const (
 	termsSize  = 22
 	innerSize  = 4 + 16
 	numberSize = 8
+	rateSize   = 4
 	helloSize  = 4 + termsSize + 8 + innerSize
 	answerSize = 4 + termsSize + innerSize + innerSize
 )
@@ -124,8 +127,11 @@ func parseHello(b []byte) (hello, error) {
 func (a answer) append(b []byte) []byte {
 	b = append(b, byte(a.reason), a.version, byte(a.cipher), byte(a.compression))
 	b = a.yours.append(a.inner.append(a.terms.append(b)))
-	if a.reason == reasonNumber {
+	switch {
+	case a.reason == reasonNumber:
 		b = binary.BigEndian.AppendUint64(b, a.number)
+	case a.rate > 0:
+		b = binary.BigEndian.AppendUint32(b, a.rate)
 	}
 	return b
 }
@@ -143,8 +149,11 @@ func parseAnswer(b []byte) (answer, error) {
 		inner:       parseInner(b[4+termsSize:]),
 		yours:       parseInner(b[4+termsSize+innerSize:]),
 	}
-	if a.reason == reasonNumber {
+	switch {
+	case a.reason == reasonNumber:
 		a.number = binary.BigEndian.Uint64(b[answerSize:])
+	case len(b) >= answerSize+rateSize:
+		a.rate = binary.BigEndian.Uint32(b[answerSize:])
 	}
 	return a, nil
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -53,12 +54,16 @@ type hub struct {
 	byAddr atomic.Pointer[bart.Table[*peer]]
 	outer  atomic.Pointer[bart.Table[int]] // outer addresses of the links, and how many have each
 
+	// slow has room for those who expand blocks of a model just now: a few bytes may
+	// take milliseconds, and clients must not have the whole processor for that.
+	slow chan struct{}
+
 	// Tunnel.mu guards the rest.
 	peers map[string]*peer
 }
 
 func newHub(c *Hub) *hub {
-	h := &hub{config: c, peers: make(map[string]*peer)}
+	h := &hub{config: c, peers: make(map[string]*peer), slow: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 	h.byAddr.Store(new(bart.Table[*peer]))
 	h.outer.Store(new(bart.Table[int]))
 	return h
@@ -79,12 +84,10 @@ func (h *hub) list() []*peer {
 // them through the tunnel. Tunnel.mu is held.
 func (h *hub) meet(s *session, comes bool) {
 	table := h.outer.Load()
-	for _, a := range []net.Addr{s.conn.RemoteAddr(), s.conn.LocalAddr()} {
-		outer, err := netip.ParseAddrPort(a.String())
-		if err != nil {
-			continue
-		}
-		addr := outer.Addr().Unmap().WithZone("")
+	if comes {
+		s.outer = s.outerAddrs()
+	}
+	for _, addr := range s.outer {
 		table = table.ModifyPersist(netip.PrefixFrom(addr, addr.BitLen()), func(n int, _ bool) (int, bool) {
 			if comes {
 				return n + 1, false
@@ -93,6 +96,26 @@ func (h *hub) meet(s *session, comes bool) {
 		})
 	}
 	h.outer.Store(table)
+}
+
+// outerAddrs returns the addresses that a link runs between, but for those that are
+// inner ones: whoever calls the hub at its inner address, or through another link, would
+// take an address away from all others.
+func (s *session) outerAddrs() (all []netip.Addr) {
+	for _, a := range []net.Addr{s.conn.RemoteAddr(), s.conn.LocalAddr()} {
+		outer, err := netip.ParseAddrPort(a.String())
+		if err != nil {
+			continue
+		}
+		addr := outer.Addr().Unmap().WithZone("")
+		if s.t.hub.owner(addr) != nil {
+			return all
+		}
+		if !slices.Contains(s.t.config.Local, addr) {
+			all = append(all, addr)
+		}
+	}
+	return all
 }
 
 // isOuter reports whether links run from or to an address.
@@ -248,6 +271,8 @@ func (t *Tunnel) place(who Caller, h hello, a *answer) *peer {
 		return nil
 	}
 	a.yours = innerOf(p.addrs)
+	a.rate = p.rates.in.most()
+	a.terms.maxFrame = p.rates.in.longest(max(h.terms.mtu, t.config.MTU), a.terms.maxFrame)
 	return p
 }
 

@@ -18,6 +18,7 @@ type peer struct {
 	inside *deliverer
 	link   atomic.Pointer[session] // where its packets go; nil: nowhere
 	rates  rates
+	odd    logLimit // of its MTU: who calls again and again must not fill the disk
 
 	// Of a client of a hub.
 	key    crypto.KeyID // of a key of its own
@@ -62,6 +63,10 @@ func (t *Tunnel) attach(s *session) {
 	p := s.owner
 	if p.gone {
 		s.end(errRevoked)
+		return
+	}
+	if t.hub != nil && !s.client && innerOf(p.addrs) != innerOf(s.about.Remote) {
+		s.end(errShutdown) // it has other addresses since it was answered, and calls again
 		return
 	}
 	if old := p.link.Load(); old != nil {

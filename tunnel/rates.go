@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,26 @@ func (b *bound) spend(n int) time.Duration {
 		return 0
 	}
 	return l.ReserveN(time.Now(), min(n, maxBurst)).Delay()
+}
+
+// longest returns the longest frame that somebody with packets of mtu bytes may send,
+// whose terms allow most: while it is waited for its turn nothing else is read, so that
+// takes a second, or one packet.
+func (b *bound) longest(mtu, most int) int {
+	l := b.limiter.Load()
+	if l == nil {
+		return most
+	}
+	return min(most, max(mtu+batchOverhead, int(l.Limit())))
+}
+
+// most returns how many bytes may pass in a second, 0 for any number.
+func (b *bound) most() uint32 {
+	l := b.limiter.Load()
+	if l == nil {
+		return 0
+	}
+	return uint32(min(l.Limit(), math.MaxUint32))
 }
 
 // limits reports whether there is a limit.

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -18,12 +19,15 @@ type receiver struct {
 	opener   *crypto.Opener
 	decoder  *compress.Decoder
 	delay    delay
-	size     int       // of the last frame on the wire
-	resets   uint32    // RESET frames sent
-	unproven bool      // the peer's new generation has not sent its CONFIRM
-	early    int       // changes of keys that were not due
-	changes  uint8     // of the generation
-	place    linePlace // on a line: of the last frame
+	size     int           // of the last frame on the wire
+	took     time.Duration // to expand the last block of a model, on a hub
+	said     time.Duration // clock at the last PING of reassure
+	resets   uint32        // RESET frames sent
+	anew     int64         // clock at the RESET that counted last, ns
+	unproven bool          // the peer's new generation has not sent its CONFIRM
+	early    int           // changes of keys that were not due
+	changes  uint8         // of the generation
+	place    linePlace     // on a line: of the last frame
 }
 
 func (r *receiver) init(s *session, opener *crypto.Opener, common compress.Set) {
@@ -42,6 +46,10 @@ func (r *receiver) init(s *session, opener *crypto.Opener, common compress.Set) 
 // costs us as much time as some hundred packets.
 const maxEarly = 64
 
+// resetPause is how long a peer has to do with a new history on TCP, in ns: a RESET that
+// comes sooner is for a block of the one before, or to keep this end busy.
+const resetPause = int64(time.Second)
+
 // run takes frames until the session ends.
 func (r *receiver) run() error {
 	defer r.decoder.Release()
@@ -55,11 +63,30 @@ func (r *receiver) run() error {
 		if err != nil {
 			return err
 		}
-		if wait := r.owner.rates.in.spend(r.size); wait > 0 {
-			pause(r.ctx, wait)
-		}
+		r.rest()
 	}
 	return nil
+}
+
+// rest waits as long as the peer has sent too much, or made too much work.
+func (r *receiver) rest() {
+	wait := r.owner.rates.in.spend(r.size)
+	if wait > 0 {
+		r.reassure()
+	}
+	if wait = max(wait, r.took); wait > 0 {
+		pause(r.ctx, wait)
+	}
+	r.took = 0
+}
+
+// reassure says something now and then to a peer that sends more than it may: its
+// questions wait behind that.
+func (r *receiver) reassure() {
+	now, every := r.t.config.Now(), max(time.Second, min(r.peer.keepalive, r.t.tuning.Load().Keepalive)/2)
+	if now-r.said >= every && r.post(message{kind: framePing}) {
+		r.said = now
+	}
 }
 
 // awake lets the receiver read on after a deadline has passed, and reports whether it
@@ -123,7 +150,10 @@ func (r *receiver) frame(kind uint8, payload []byte) error {
 	case frameConfirm:
 		return r.confirm()
 	case frameReset:
-		r.post(message{kind: askReset})
+		if now := r.heard.Load(); r.line != nil || r.anew == 0 || now-r.anew >= max(resetPause, r.rtt.Load()) {
+			r.anew = now
+			r.post(message{kind: askReset})
+		}
 		return nil
 	case frameClose:
 		return &closeError{reason: closeReason(payload[0]), peer: true}
@@ -160,7 +190,7 @@ func (r *receiver) batch(payload []byte, whole bool) error {
 	if len(payload) == 0 {
 		return protocolError("empty batch")
 	}
-	block, err := r.decoder.Decode(payload)
+	block, err := r.expand(payload)
 	if errors.Is(err, compress.ErrHistory) {
 		r.askReset()
 		return nil
@@ -182,6 +212,24 @@ func (r *receiver) batch(payload []byte, whole bool) error {
 		r.inside.deliver(block, r.clamp)
 	}
 	return nil
+}
+
+// expand expands a block. On a hub, those of a model take turns in a part of the
+// processors, and each client rests for as long as its block took.
+func (r *receiver) expand(payload []byte) ([]byte, error) {
+	if r.t.hub == nil || compress.MethodOf(payload) != compress.Model {
+		return r.decoder.Decode(payload)
+	}
+	select {
+	case r.t.hub.slow <- struct{}{}:
+	case <-r.ctx.Done():
+		return nil, context.Cause(r.ctx)
+	}
+	began := time.Now()
+	block, err := r.decoder.Decode(payload)
+	r.took = time.Since(began)
+	<-r.t.hub.slow
+	return block, err
 }
 
 func (r *receiver) pong(payload []byte) {

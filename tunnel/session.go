@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,7 +84,8 @@ type session struct {
 	inside    *deliverer // of the owner
 	conn      net.Conn
 	client    bool
-	call      uint64 // order of first flights, on a server
+	outer     []netip.Addr // of a link of a hub; Tunnel.mu guards it
+	call      uint64       // order of first flights, on a server
 	suite     crypto.Suite
 	peer      terms
 	keyTTL    time.Duration
@@ -169,7 +171,6 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 	s.moved.Store(s.heard.Load())
 	s.about = Link{
 		Name:        s.owner.name,
-		Remote:      s.owner.addrs,
 		Peer:        g.conn.RemoteAddr().String(),
 		Transport:   g.conn.RemoteAddr().Network(),
 		Cipher:      s.suite.Cipher.String(),
@@ -178,6 +179,12 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 	}
 	if g.caller != (crypto.ClientID{}) {
 		s.about.Client = g.caller.String()
+	}
+	if t.hub != nil && !client {
+		s.about.Remote = g.answer.yours.addrs()
+	}
+	if client && t.hub == nil { // what is too much waits here, where flows take turns, and not in the connection
+		s.owner.rates.out.set(int(g.answer.rate))
 	}
 	if client && t.config.Auto {
 		s.about.Local, s.about.Remote = g.answer.yours.addrs(), g.inner.addrs()
@@ -192,7 +199,7 @@ const defaultMTU = 1500
 // until the caller has proved itself.
 func (s *session) compare(g greeting) {
 	if g.peer.mtu != s.t.config.MTU {
-		s.log.Warn("mtu differs", "here", s.t.config.MTU, "there", g.peer.mtu)
+		s.owner.odd.warn(s.log, s.t.config.Now(), "mtu differs", "here", s.t.config.MTU, "there", g.peer.mtu)
 	}
 	for _, want := range s.t.config.Remote {
 		have := g.inner[0]

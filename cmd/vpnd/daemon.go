@@ -173,7 +173,8 @@ func (d *daemon) assemble(s *secrets) (err error) {
 
 // linkUp sees to the host's routes and calls the script.
 func (d *daemon) linkUp(l tunnel.Link) {
-	if a, err := netip.ParseAddrPort(l.Peer); err == nil {
+	a, err := netip.ParseAddrPort(l.Peer)
+	if err == nil && d.conf.Load().Mode == conf.Client { // a server pins nobody
 		if err := d.set.Settle(a.Addr()); err != nil {
 			d.log.Warn("pins not removed", "error", err)
 		}

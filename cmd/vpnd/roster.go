@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"vpnd/conf"
@@ -36,6 +38,7 @@ type roster struct {
 
 	mu   sync.Mutex
 	seen map[string]stamp // of the files at the last look
+	due  time.Time        // when to read them in any case; zero: they count
 	told []string         // mistakes
 }
 
@@ -49,6 +52,10 @@ type stamp struct {
 // lookEvery is how often the files are looked at. A client whose file is removed is
 // out within a second.
 const lookEvery = 750 * time.Millisecond
+
+// againAfter is when files are read again that could not be made to count, for a reason
+// that is not in them: a route that somebody else has, or too many open files.
+const againAfter = 10 * time.Second
 
 // run looks at the files until ctx ends.
 func (r *roster) run(ctx context.Context) {
@@ -73,7 +80,7 @@ func (r *roster) look(anyway bool) {
 		r.tell([]error{err}) // who was in stays in
 		return
 	}
-	if anyway || r.seen == nil || !sameStamps(r.seen, seen) {
+	if anyway || r.seen == nil || !sameStamps(r.seen, seen) || !r.due.IsZero() && !time.Now().Before(r.due) {
 		r.seen = seen
 		r.read()
 	}
@@ -105,18 +112,28 @@ func sameStamps(a, b map[string]stamp) bool {
 
 // read makes the files count.
 func (r *roster) read() {
+	r.due = time.Now().Add(againAfter)
 	peers, problems, err := r.config().ReadPeers()
+	if i := slices.IndexFunc(problems, isShortage); i >= 0 {
+		err = problems[i]
+	}
 	if err != nil {
-		r.tell([]error{err})
+		r.tell([]error{err}) // who was in stays in
 		return
 	}
 	members, more := r.members(peers)
 	if err := r.admit(members); err != nil {
 		more = append(more, err)
 	} else {
+		r.due = time.Time{}
 		r.log.Info("clients", "let in", len(members), "off", len(peers)-len(members)-len(more), "with mistakes", len(problems)+len(more))
 	}
 	r.tell(append(problems, more...))
+}
+
+// isShortage reports whether a file could not be read for a reason that passes.
+func isShortage(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
 // tell logs the mistakes that were not there before.

@@ -13,10 +13,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"vpnd/conf"
 	"vpnd/crypto"
+	"vpnd/tunnel"
 )
 
 // rosterBench is a roster without a hub.
@@ -195,4 +197,39 @@ func TestRosterRun(t *testing.T) {
 	t.Logf("in and out took %v", time.Since(began))
 	cancel()
 	<-done
+}
+
+// TestRosterAgain lets clients in that could not be let in at first, though their files
+// do not change.
+func TestRosterAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRosterBench(t)
+		b.put("ann", b.keys())
+		b.fails = errors.New("a route is in the way")
+		b.look(false)
+		b.lets("ann")
+		time.Sleep(againAfter / 2)
+		b.look(false)
+		if len(b.came) > 0 {
+			t.Error("files are read again too soon")
+		}
+		time.Sleep(againAfter / 2)
+		b.fails = nil
+		b.look(false)
+		b.lets("ann")
+		time.Sleep(2 * againAfter)
+		b.look(false)
+		if len(b.came) > 0 || b.log.says("a route is in the way") != 1 {
+			t.Error("files that count are read again")
+		}
+	})
+}
+
+// TestHubLinkUp has a link of a hub come while the host's routes are being changed,
+// which takes as long as the disk does: all other clients would wait for that.
+func TestHubLinkUp(t *testing.T) {
+	d := &daemon{log: slog.New(slog.DiscardHandler)} // without a host to ask
+	d.conf.Store(&conf.Config{Mode: conf.Server, Pool: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/24")}, Server: []conf.Endpoint{{Port: 379}}})
+	d.hooks = newHooks(d.conf.Load, func() string { return "tun0" }, d.log)
+	d.linkUp(tunnel.Link{Name: "ann", Peer: "192.0.2.1:5000"})
 }

@@ -8,7 +8,8 @@ import (
 
 // Runner runs the hooks of links, of each one at a time, while its caller goes on.
 // The latest wins: while one runs, at most one of the same link waits, and a newer
-// one takes its place. No more than a number of scripts run at a time.
+// one takes its place. No more than a number of scripts run at a time, and of no more
+// than maxWaiting links one waits.
 type Runner struct {
 	ctx  context.Context
 	most int
@@ -17,7 +18,12 @@ type Runner struct {
 	mu      sync.Mutex
 	running map[string]bool
 	waiting []named // at most one of a link
+	full    bool    // that was said
 }
+
+// maxWaiting is more than a hub has clients. Somebody who has the key that clients share
+// can come as a new one each time.
+const maxWaiting = 1 << 14
 
 // named is a script of a link.
 type named struct {
@@ -38,8 +44,11 @@ func (r *Runner) Start(link string, s Script) {
 	defer r.mu.Unlock()
 	if i := slices.IndexFunc(r.waiting, func(n named) bool { return n.link == link }); i >= 0 {
 		r.waiting[i].script = s
-	} else {
+	} else if len(r.waiting) < maxWaiting {
 		r.waiting = append(r.waiting, named{link, s})
+	} else if !r.full {
+		r.full = true
+		s.Log.Warn("scripts of links do not keep up: some are left out from now on", "waiting", maxWaiting)
 	}
 	if n, ok := r.next(); ok {
 		r.done.Go(func() { r.run(n) })

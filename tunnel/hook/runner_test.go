@@ -2,8 +2,10 @@ package hook
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -151,4 +153,26 @@ func TestRunnerLinks(t *testing.T) {
 	stages[0].log.expect(t, "one begins", "one ends", "four begins", "four ends")
 	stages[1].log.expect(t, "two begins", "two ends")
 	stages[2].log.expect(t, "three begins", "three ends")
+}
+
+// TestRunnerManyLinks has more links come than scripts can be run for.
+func TestRunnerManyLinks(t *testing.T) {
+	s := newStage(t)
+	r := NewRunner(t.Context(), 1)
+	first, begun, end := s.slow("first")
+	r.Start("link", first)
+	begun()
+	for i := range maxWaiting + 100 {
+		r.Start(strconv.Itoa(i), s.quick("other"))
+	}
+	r.Start("0", s.quick("latest")) // who waits is not left out
+	r.mu.Lock()
+	if n := len(r.waiting); n != maxWaiting || r.waiting[0].script.Args[0] != "latest" {
+		t.Errorf("%d wait", n)
+	}
+	r.waiting = r.waiting[:1]
+	r.mu.Unlock()
+	end()
+	r.Wait()
+	s.log.expect(t, "first begins", fmt.Sprint("WARN scripts of links do not keep up: some are left out from now on: ", maxWaiting), "first ends", "latest begins", "latest ends")
 }

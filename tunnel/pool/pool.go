@@ -184,7 +184,8 @@ func (p *Pool) find(name string) int {
 
 // Take returns the addresses of a client, the same as ever if it had some. A wish is
 // granted if nobody else has the address. When none is left, the client that was
-// away for the longest time loses its addresses; busy tells which are not away.
+// away for the longest time loses its addresses; busy tells which are not away. When
+// too many are remembered it does so, too, and the client gets just these.
 func (p *Pool) Take(name string, wish []netip.Addr, busy func(name string) bool) ([]netip.Addr, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -199,14 +200,18 @@ func (p *Pool) Take(name string, wish []netip.Addr, busy func(name string) bool)
 		}
 		return slices.Clone(l.addrs), nil
 	}
-	if len(p.leases) == maxClients && !p.forget(busy) {
-		return nil, ErrFull
+	if len(p.leases) == maxClients {
+		lost := p.forget(busy)
+		if lost == nil {
+			return nil, ErrFull
+		}
+		wish = lost // that is how the hub learns who has lost them
 	}
 	l := lease{name: name}
 	for i, r := range p.ranges {
 		a, ok := p.wished(r, wish)
 		for !ok {
-			if a, ok = p.free(i); !ok && !p.forget(busy) {
+			if a, ok = p.free(i); !ok && p.forget(busy) == nil {
 				return nil, fmt.Errorf("pool %v: %w", r, ErrFull)
 			}
 		}
@@ -244,15 +249,17 @@ func (p *Pool) free(i int) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// forget takes the addresses of the client that was away for the longest time.
-func (p *Pool) forget(busy func(name string) bool) bool {
+// forget takes the addresses of the client that was away for the longest time, and
+// returns them: nil if none is away.
+func (p *Pool) forget(busy func(name string) bool) (lost []netip.Addr) {
 	i := slices.IndexFunc(p.leases, func(l lease) bool { return !busy(l.name) })
 	if i < 0 {
-		return false
+		return nil
 	}
+	lost = p.leases[i].addrs
 	p.log.Warn("the pool is full: a client that is away loses its address", "client", p.leases[i].name, "address", p.leases[i].addrs)
 	p.drop(i)
-	return true
+	return lost
 }
 
 // usable reports whether a host of a network can have an address: not the first and

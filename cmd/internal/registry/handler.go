@@ -124,16 +124,10 @@ func (h *Handler) answer(r *http.Request, from crypto.PublicKey, q *request) (*a
 	if err != nil {
 		return nil, err
 	}
-	v := &visit{h: h, q: q, seen: seen.Addr().Unmap().WithZone(""), networks: networks}
-	i := slices.IndexFunc(networks, func(n settings.Network) bool { return n.Name == q.name && n.Key == from })
-	switch {
-	case i < 0:
-		h.log.Warn("no network has this name and this key", "name", q.name, "key", from, "from", v.seen)
-		return &answer{status: unknown, Table: Table{Seen: v.seen}}, nil
-	case networks[i].Disabled:
-		return &answer{status: disabled, Table: Table{Seen: v.seen}}, nil
+	v := &visit{h: h, q: q, from: from, seen: seen.Addr().Unmap().WithZone("")}
+	if !v.belongs(networks) {
+		return &v.answer, nil
 	}
-	v.network = &networks[i]
 	ctx, cancel := context.WithTimeout(r.Context(), updateTimeout)
 	defer cancel()
 	if err := h.store.update(ctx, v.update); err != nil {
@@ -147,6 +141,7 @@ func (h *Handler) answer(r *http.Request, from crypto.PublicKey, q *request) (*a
 type visit struct {
 	h        *Handler
 	q        *request
+	from     crypto.PublicKey
 	seen     netip.Addr
 	networks []settings.Network
 	network  *settings.Network
@@ -156,8 +151,30 @@ type visit struct {
 	moved   bool // to another endpoint, or it is back
 }
 
-// update is what happens under the lock.
+// belongs looks for the gateway in the network file. If it is not there, or disabled,
+// the answer says so.
+func (v *visit) belongs(networks []settings.Network) bool {
+	v.networks = networks
+	i := slices.IndexFunc(networks, func(n settings.Network) bool { return n.Name == v.q.name && n.Key == v.from })
+	switch {
+	case i < 0:
+		v.h.log.Warn("no network has this name and this key", "name", v.q.name, "key", v.from, "from", v.seen)
+		v.answer = answer{status: unknown, Table: Table{Seen: v.seen}}
+		return false
+	case networks[i].Disabled:
+		v.answer = answer{status: disabled, Table: Table{Seen: v.seen}}
+		return false
+	}
+	v.network = &networks[i]
+	return true
+}
+
+// update is what happens under the lock. The network file is read once more: while the
+// lock was waited for it may have changed, and others have registered by what it says now.
 func (v *visit) update(s *state) (store bool) {
+	if networks, err := v.h.networks(); err == nil && !v.belongs(networks) {
+		return false
+	}
 	s.retain(v.networks)
 	v.answer = answer{status: again, signKey: signOf(v.h.own, v.network.Key, s.epoch).Key(),
 		Table: Table{Epoch: s.epoch, Number: s.last(v.q.name), Seen: v.seen}}

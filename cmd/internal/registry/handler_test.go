@@ -374,3 +374,41 @@ func TestTroubles(t *testing.T) {
 	w.edit("a", func(n *settings.Network) { n.Address = netip.MustParseAddr("192.0.2.9") })
 	w.register(a)
 }
+
+// TestChangedNetworks has the network file change while a gateway waits for the lock.
+func TestChangedNetworks(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	a, b := w.client("a"), w.client("b")
+	w.register(a)
+	current := w.handler.networks
+	for _, test := range []struct {
+		name   string
+		before func([]settings.Network) []settings.Network // the network file
+		want   error
+	}{
+		{"another was added, and has registered", func(n []settings.Network) []settings.Network { return n[:1] }, nil},
+		{"it was removed", func(n []settings.Network) []settings.Network {
+			w.edit("a", func(n *settings.Network) { n.Key = w.keys["b"].Public() })
+			return n
+		}, ErrUnknown},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w.register(b)
+			first := true
+			w.handler.networks = func() ([]settings.Network, error) {
+				networks, err := current()
+				if first {
+					first, networks = false, test.before(networks)
+				}
+				return networks, err
+			}
+			table, err := a.Register(t.Context())
+			if !errors.Is(err, test.want) {
+				t.Fatalf("error %v, want %v", err, test.want)
+			}
+			if err == nil && (table.Gateway("b") == nil || table.Gateway("b").State != Live) {
+				t.Errorf("table %+v", table)
+			}
+		})
+	}
+}
