@@ -50,7 +50,7 @@ bench: build
 	$(GO) run ./cmd/internal/bench $(ARGS)
 
 # What is left of a slow, a long, a lossy and a serial line, for vpnd beside other
-# tunnels, in 40 minutes. ARGS="-trials 1m-* -only vpnd,ssh-C" for a part, which
+# tunnels, in 35 minutes. ARGS="-trials 1m-* -only vpnd,ssh-C" for a part, which
 # leaves the picture as it is.
 bench-slow: build
 	$(GO) run ./cmd/internal/bench slow $(or $(ARGS),-svg docs/ping.svg)

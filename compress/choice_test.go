@@ -21,8 +21,8 @@ func TestChoice(t *testing.T) {
 		{"modem, no model", All &^ (1 << Model), 33600, 0, Deflate},
 		{"modem, s2 only", 1 << S2, 33600, 0, S2},
 		{"256 kbit/s", All, 256e3, 0, Model},
-		{"1 Mbit/s", All, 1e6, 0, Deflate},
-		{"1 Mbit/s, a fast host", All, 1e6, 300, Model},
+		{"1 Mbit/s", All, 1e6, 0, Model},
+		{"1 Mbit/s, a slow host", All, 1e6, 1000, Deflate},
 		{"2 Mbit/s", All, 2e6, 0, Deflate},
 		{"10 Mbit/s", All, 10e6, 0, S2},
 		{"1 Gbit/s", All, 1e9, 0, S2},
@@ -44,7 +44,7 @@ func TestChoice(t *testing.T) {
 // that was busy.
 func TestChoiceStays(t *testing.T) {
 	w := newWorth()
-	w.wire = firstCosts[Model] * peerToo / gain * 1.01
+	w.wire = firstCosts[Model] * peerToo / usual[Model] * 1.01
 	if w.method(All) != Model {
 		t.Fatal("the line is slow enough for a model")
 	}
@@ -66,6 +66,29 @@ func TestChoiceStays(t *testing.T) {
 	}
 	if n < forgive/2 {
 		t.Errorf("a method that takes too long is back after %d blocks", n)
+	}
+}
+
+// TestStrained has the other end tell that it is too slow, for one method and the next.
+func TestStrained(t *testing.T) {
+	w := newWorth()
+	w.carried(1000, 8*time.Second)
+	for _, want := range []Method{Model, Deflate, S2, S2} {
+		if got := w.method(All); got != want {
+			t.Fatalf("%v, want %v", got, want)
+		}
+		w.strained()
+	}
+	for range forgive {
+		if got := w.method(All); got != S2 {
+			t.Fatalf("%v soon after", got)
+		}
+	}
+	for range 2 * strains * forgive {
+		w.method(All)
+	}
+	if got := w.method(All); got != Model {
+		t.Errorf("%v for ever", got)
 	}
 }
 

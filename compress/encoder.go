@@ -15,8 +15,8 @@ const flateLevel = 7
 // Encoder compresses the blocks of one direction. It belongs to one goroutine.
 //
 // Its memory is taken at the first block and given back by Release: 72 KiB with
-// s2, 520 KiB with zstd, 1150 KiB with deflate, 2270 KiB with a model. With auto it may become
-// 3300 KiB, that of all but zstd. An Encoder that only stores takes none.
+// s2, 520 KiB with zstd, 1150 KiB with deflate, 1760 KiB with a model. With auto it may become
+// 2790 KiB, that of all but zstd. An Encoder that only stores takes none.
 type Encoder struct {
 	common  Set
 	method  Method  // of the policy. Stored: nothing is ever compressed
@@ -56,6 +56,22 @@ func NewEncoder(policy string, common Set) (*Encoder, error) {
 func (e *Encoder) Carried(n int, took time.Duration) {
 	if e.worth != nil {
 		e.worth.carried(n, took)
+	}
+}
+
+// Takes is Carried for a line of which is known how long it takes for n bytes, whatever
+// else is done meanwhile.
+func (e *Encoder) Takes(n int, took time.Duration) {
+	if e.worth != nil {
+		e.worth.carried(n, e.worth.spent+took)
+	}
+}
+
+// Strained tells that the other end does not keep up with what it gets. With policy auto
+// a faster method is used for a while.
+func (e *Encoder) Strained() {
+	if e.worth != nil {
+		e.worth.strained()
 	}
 }
 
@@ -117,10 +133,10 @@ func (e *Encoder) choose(n int) Method {
 	if m == Stored {
 		return Stored
 	}
+	e.lossy.sent()
 	if e.worth != nil {
 		m = e.worth.method(e.common)
-		e.lossy.sent()
-		if m == Model && n > maxModel || m == Deflate && e.lossy.is() {
+		if m == Model && n > maxModel {
 			m = S2
 		}
 	}
@@ -195,9 +211,9 @@ func (e *Encoder) encodeZstd(block []byte) []byte {
 }
 
 // begin makes m ready for a stateful block, and returns its flags. Where many blocks
-// get lost each begins with a history of its own, which nobody remembers.
+// get lost each begins with a history of its own, which the next one does not need.
 func (e *Encoder) begin(m Method) (flags byte) {
-	if e.history == m {
+	if e.history == m && (m == Model || !e.lossy.is()) {
 		return stateful
 	}
 	if e.plain == nil {

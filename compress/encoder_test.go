@@ -256,7 +256,7 @@ func TestMemory(t *testing.T) {
 		{"s2", 72, 72},
 		{"zstd", 520, 270},
 		{"deflate", 1150, 220},
-		{"model", 2270, 2200},
+		{"model", 1760, 1690},
 	} {
 		t.Run(c.policy, func(t *testing.T) {
 			var d *Decoder

@@ -9,11 +9,11 @@ type worth struct {
 	now   func() time.Duration
 	spent time.Duration // compressing, since carried was called
 	cost  [methods]float64
-	left  float64 // part of the bytes that S2 leaves
-	wire  float64 // ns to get a byte away; 0: not known
-	skip  int     // blocks to leave out before the next try
-	last  Method  // chosen
-	unfit int     // blocks since a slow method became too slow
+	left  [methods]float64 // part of the bytes that is left
+	wire  float64          // ns to get a byte away; 0: not known
+	skip  int              // blocks to leave out before the next try
+	last  Method           // chosen
+	unfit int              // blocks since a slow method became too slow
 }
 
 const (
@@ -24,34 +24,36 @@ const (
 	seldom = 128
 	// inertia is how many measurements a figure is made of.
 	inertia = 8
-	// gain is which part of the bytes a slow method saves at least of text, beyond what
-	// the next faster one does.
-	gain = 0.1
 	// credit is how much longer the present method may take.
 	credit = 1.5
 	// forgive is after how many blocks a slow method that took too long is tried again:
 	// the host may have been busy.
-	forgive = 4096
+	forgive = 1024
+	// strains is how many times longer that takes when the other end was too slow.
+	strains = 16
 )
 
 // firstCosts is what is taken for costs at first, in ns for a byte: guesses, since nothing
-// but a try tells.
-var firstCosts = [methods]float64{Deflate: 200, Model: 1000}
+// but a try tells. So is usual, which part of text is left.
+var (
+	firstCosts = [methods]float64{Deflate: 200, Model: 700}
+	usual      = [methods]float64{S2: 0.5, Deflate: 0.25, Model: 0.17}
+)
 
 func newWorth() *worth {
 	began := time.Now()
 	return &worth{now: func() time.Duration { return time.Since(began) }, cost: firstCosts, last: S2}
 }
 
-// method returns the slowest method that the line leaves time for. A line that nobody
-// has filled yet may be fast. To change costs a history, so the present method has
-// credit.
+// method returns the slowest method that the line leaves time for: which is done with a
+// block while the line carries what it makes of one. A line that nobody has filled yet may
+// be fast. To change costs a history, so the present method has credit.
 func (w *worth) method(common Set) Method {
 	for _, m := range []Method{Model, Deflate} {
 		if !common.Has(m) {
 			continue
 		}
-		pays := gain * w.wire
+		pays := w.leaves(m) * w.wire
 		if w.last == m {
 			pays *= credit
 		}
@@ -69,10 +71,26 @@ func (w *worth) method(common Set) Method {
 	return S2
 }
 
+// leaves guesses which part of what comes m would leave.
+func (w *worth) leaves(m Method) float64 {
+	if w.left[w.last] == 0 {
+		return usual[m]
+	}
+	return min(1, w.left[w.last]*usual[m]/usual[w.last])
+}
+
+// strained says that the other end cannot keep up: it may be slower than this one.
+func (w *worth) strained() {
+	if m := w.last; firstCosts[m] > 0 {
+		w.cost[m] = max(w.cost[m], firstCosts[m], w.leaves(m)*w.wire) * 2 * credit
+		w.unfit = -strains * forgive
+	}
+}
+
 // due reports whether a block of n bytes is to be compressed by S2. Small ones cost
 // little, and a line that nobody has filled yet may be slow.
 func (w *worth) due(n int) bool {
-	if n < small || w.wire == 0 || w.cost[S2]*peerToo <= (1-w.left)*w.wire {
+	if n < small || w.wire == 0 || w.cost[S2]*peerToo <= (1-w.left[S2])*w.wire {
 		return true
 	}
 	if w.skip > 0 {
@@ -90,9 +108,7 @@ func (w *worth) compressed(m Method, n, became int, took time.Duration) {
 		return
 	}
 	w.costs(m, float64(took)/float64(n))
-	if m == S2 {
-		average(&w.left, min(1, float64(became)/float64(n)))
-	}
+	average(&w.left[m], min(1, float64(became)/float64(n)))
 }
 
 // costs notes what a byte took. Blocks are seldom tried while it does not pay, so one
@@ -104,7 +120,7 @@ func (w *worth) costs(m Method, now float64) {
 		return
 	}
 	if *cost != 0 {
-		now = min(now, 2**cost)
+		now = min(now, 1.25**cost)
 	}
 	average(cost, now)
 }

@@ -122,3 +122,16 @@ func TestWorthUnknown(t *testing.T) {
 		}
 	}
 }
+
+// TestTakes has a line of which is known how long it takes, beside a compressor that takes
+// about as long.
+func TestTakes(t *testing.T) {
+	e := testEncoder(t, 100)
+	for range 10 {
+		out := e.Append(nil, make([]byte, text))
+		e.Takes(len(out), time.Duration(len(out))*150)
+		if w := e.worth; w.wire != 150 || w.spent != 0 {
+			t.Fatalf("the line seems to take %v ns for a byte, and %v are spent", w.wire, w.spent)
+		}
+	}
+}

@@ -192,7 +192,7 @@ func (a *actor) read(m message) {
 			a.t.Error("answer to a rekey:", err)
 		}
 		a.rekey = nil
-	case framePong, frameReset, askReset, askGeneration:
+	case framePong, frameReset, askReset, askGeneration, askPonged:
 	default:
 		a.t.Errorf("the end sends a frame of type %d", m.kind)
 	}

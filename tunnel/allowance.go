@@ -51,6 +51,8 @@ type allowance struct {
 	base time.Duration // round trip while nothing waits
 	free time.Duration // when the line has sent all that was written
 	busy time.Duration // when it began with what it has not rested since
+	turn time.Duration // when the wait for the present write was over; 0: there was none
+	work time.Duration // between that and the write, as a rule
 	held bool          // the connection holds back
 
 	retry time.Duration // longest wait before the connection sends again
@@ -68,10 +70,11 @@ type allowance struct {
 }
 
 // probe finds out what the round trip is while nothing waits: nothing is written until
-// all has arrived, and then that takes its time.
+// all has arrived, and then a PING first. What is longer would measure the line as well, of
+// which nobody knows how fast it is.
 type probe struct {
 	drains, measures bool
-	raises           bool          // the line lags for long: the way may have become longer
+	raises           bool          // the way seems to have become longer
 	last             time.Duration // when one began
 	at               time.Duration // of the first write after it
 	size             int           // of that; 0: not written yet
@@ -92,6 +95,8 @@ type span struct {
 const (
 	// segmentSize is a full packet of the connection, more or less.
 	segmentSize = 1500
+	// packetHeaders is what stands in front of a packet's bytes, more or less.
+	packetHeaders = 52
 	// firstFlight is what may be on its way when nothing has arrived, and proven what has
 	// arrived when the line counts as fast.
 	firstFlight = 2 * segmentSize
@@ -111,12 +116,15 @@ const (
 	ahead = 5 * time.Millisecond
 	// writeTime is how long a frame with several packets may take.
 	writeTime = 10 * time.Millisecond
+	// hostNoise is by how much what is measured may be wrong, because a host was late.
+	hostNoise = 4 * time.Millisecond
 	// stubborn is how many spans the line may lag before all is let arrive, to see
 	// whether the way has become longer.
 	stubborn = 6
 	// probeEvery is how often a busy line is looked at for whether the way has become
-	// shorter.
+	// shorter, and probeShare how much longer that is than the line rests for it.
 	probeEvery = 20 * time.Second
+	probeShare = 100
 )
 
 func (a *allowance) init(conn net.Conn, told func(rate int)) {
@@ -143,7 +151,7 @@ func (a *allowance) wait() time.Duration {
 		}
 		return 0
 	}
-	wait := a.free - now - ahead - a.timeFor(min(a.seen.unsent, segmentSize))
+	wait := a.free - now - ahead - a.work - a.timeFor(min(a.seen.unsent, segmentSize))
 	if over := a.seen.pending - a.most(); over > 0 {
 		a.span.blocked = true
 		wait = max(wait, a.timeFor(over), time.Millisecond)
@@ -153,15 +161,13 @@ func (a *allowance) wait() time.Duration {
 	}
 	switch {
 	case wait <= 0:
+		a.turn = now
 		return 0
 	case a.probe.measures && a.probe.size > 0: // too long a way would look like a faster line
 		return time.Millisecond
 	}
 	return min(max(wait, time.Millisecond), lookWait)
 }
-
-// learning reports whether nobody knows yet how fast the line is.
-func (a *allowance) learning() bool { return a.rate == 0 && !a.open.Load() }
 
 // room is how many bytes a write should have at most; a single packet may have more.
 func (a *allowance) room() int {
@@ -179,19 +185,12 @@ func (a *allowance) most() int {
 	return 2*segmentSize + int(1.25*a.rate*(a.base+2*a.target()).Seconds())
 }
 
-// target is by how much a line may lag, so that it never rests.
-func (a *allowance) target() time.Duration { return ahead + a.timeFor(segmentSize/8) }
+// target is by how much a line may lag, so that it never rests. The peer may be late with
+// an acknowledgement, and tells nothing of parts of a packet.
+func (a *allowance) target() time.Duration { return ahead + hostNoise + a.timeFor(segmentSize/4) }
 
 func (a *allowance) timeFor(n int) time.Duration {
 	return time.Duration(float64(n) / a.rate * float64(time.Second))
-}
-
-// takes returns how long the line takes for n bytes, or took if nobody knows.
-func (a *allowance) takes(n int, took time.Duration) time.Duration {
-	if a.rate == 0 {
-		return took
-	}
-	return max(took, a.timeFor(n))
 }
 
 // sent notes a write.
@@ -203,10 +202,14 @@ func (a *allowance) sent(n int) {
 	switch {
 	case a.rate > 0:
 		if p := &a.probe; p.measures && p.size == 0 {
-			p.at, p.size, p.end = now, n, a.seen.acked+int64(n)
+			p.at, p.size, p.end = now, n+packetHeaders, a.seen.acked+int64(n)
 		}
 		if a.free = max(a.free, now-ahead); a.seen.pending == 0 {
 			a.busy = a.free
+		}
+		if a.turn > 0 { // to compress takes its time
+			a.work += (min(now-a.turn, lookWait) - a.work) / 8
+			a.turn = 0
 		}
 		a.free += a.timeFor(n)
 		a.seen.pending += n

@@ -31,7 +31,7 @@ func (a *allowance) follow(now time.Duration) {
 		a.lag, a.fast, a.slow = 0, 0, 0
 	}
 	a.span = span{began: now, acked: g.acked}
-	if a.slow >= stubborn || busy && now-a.probe.last > probeEvery {
+	if a.slow >= stubborn || busy && now-a.probe.last > max(probeEvery, probeShare*2*a.base) {
 		a.hold(false)
 		a.probe, a.slow = probe{drains: true, raises: a.slow >= stubborn, last: now}, 0
 	}
@@ -47,19 +47,28 @@ func (a *allowance) probes(now time.Duration) bool {
 	case p.measures && p.size > 0 && g.acked >= p.end:
 		p.measures = false
 		way := max(now-p.at-a.timeFor(p.size), time.Millisecond)
-		if way < a.base || p.raises && way > a.base+lookWait {
+		switch farther := way > a.base+lookWait; {
+		case way < a.base, farther && p.raises:
 			a.base = way
+		case farther: // or a host was late: once more
+			a.hold(false)
+			a.probe = probe{drains: true, raises: true, last: now}
 		}
 	}
 	return false
+}
+
+// probing reports whether it is time for the PING of a probe.
+func (a *allowance) probing() bool {
+	return a.rate > 0 && a.probe.measures && a.probe.size == 0
 }
 
 // dry notes that all that was sent has arrived. A line that has taken less time for it
 // than the rate says is faster.
 func (a *allowance) dry(now time.Duration) {
 	took, should := max(now-a.busy-a.base, lookSoon), a.free-a.busy-a.timeFor(a.seen.unsent)
-	if faster := float64(should) / float64(took); should >= a.timeFor(segmentSize/2) && should > took+a.base/2+lookWait && faster > 1.25 {
-		a.become(a.rate*min(4, 0.9*faster), false)
+	if faster := float64(should) / float64(took); should >= a.timeFor(segmentSize/2) && should > took+a.base/2+lookWait && faster > 1.05 {
+		a.become(a.rate*min(4, max(0.9*faster, (1+faster)/2)), false)
 		a.span = span{began: now, acked: a.seen.acked}
 	}
 	if a.rate > 0 {
@@ -76,17 +85,23 @@ func (a *allowance) correct(lag, took time.Duration, arrived float64) {
 	a.lag = lag
 	rate := a.rate
 	switch {
-	case lag < -time.Millisecond: // a packet arrives as much sooner as the line is faster
+	case lag < -hostNoise: // a packet arrives as much sooner as the line is faster
 		most := 0.1
 		if a.fast > 0 {
 			most = 0.3
 		}
-		rate /= 1 - min(most, -lag.Seconds()*rate/float64(a.room()))
+		rate /= 1 - min(most, -(lag+hostNoise).Seconds()*rate/float64(a.room()))
+		rate = min(rate, max(a.rate, 1.4*arrived))
 		a.fast, a.slow = a.fast+1, 0
 	case lag > 2*target:
 		a.fast, a.slow = 0, a.slow+1
 		rate *= 1 + (change-lag.Seconds()/8)/took.Seconds()
-		rate = min(max(rate, 0.8*arrived), 1.1*arrived)
+		if lag > 8*target || a.slow > 2 { // what arrived in a single span may deceive
+			rate = min(max(rate, 0.8*arrived), 1.1*arrived)
+		}
+	case lag < target/2: // it rests, for nobody knows how long
+		a.fast, a.slow = 0, 0
+		rate *= 1 + max(change/took.Seconds(), 0.01)
 	default:
 		a.fast, a.slow = 0, 0
 		rate *= 1 + change/took.Seconds()

@@ -16,11 +16,11 @@ func TestThinLine(t *testing.T) {
 		most  time.Duration // that a key takes
 		fill  float64
 	}{
-		{33_600, 20 * time.Millisecond, time.Minute, 650 * time.Millisecond, 0.91},
+		{33_600, 20 * time.Millisecond, time.Minute, 600 * time.Millisecond, 0.91},
 		{128_000, 50 * time.Millisecond, time.Minute, 250 * time.Millisecond, 0.93},
 		{1_000_000, 20 * time.Millisecond, 30 * time.Second, 60 * time.Millisecond, 0.93},
-		{1_000_000, 300 * time.Millisecond, time.Minute, 900 * time.Millisecond, 0.9},
-		{20_000_000, 20 * time.Millisecond, 5 * time.Second, 70 * time.Millisecond, 0.9},
+		{1_000_000, 300 * time.Millisecond, time.Minute, 700 * time.Millisecond, 0.93},
+		{20_000_000, 20 * time.Millisecond, 5 * time.Second, 60 * time.Millisecond, 0.9},
 	} {
 		sim(t, fmt.Sprint(test.bits, " bit/s, ", test.delay), func(t *testing.T) {
 			c := testConfig(t)
@@ -51,9 +51,9 @@ func TestLineChanges(t *testing.T) {
 		fill         float64
 	}{
 		{"slower", 1_000_000, 100_000, 20 * ms, 20 * ms, 250 * ms, 0.9},
-		{"faster", 100_000, 1_000_000, 20 * ms, 20 * ms, 80 * ms, 0.9},
-		{"from fast to slow", 200_000_000, 1_000_000, 20 * ms, 20 * ms, 80 * ms, 0.9},
-		{"longer", 1_000_000, 1_000_000, 20 * ms, 120 * ms, 260 * ms, 0.85},
+		{"faster", 100_000, 1_000_000, 20 * ms, 20 * ms, 70 * ms, 0.93},
+		{"from fast to slow", 200_000_000, 1_000_000, 20 * ms, 20 * ms, 70 * ms, 0.93},
+		{"longer", 1_000_000, 1_000_000, 20 * ms, 120 * ms, 200 * ms, 0.92},
 	} {
 		sim(t, test.name, func(t *testing.T) {
 			c := testConfig(t)

@@ -15,6 +15,8 @@
 //
 // On a slow TCP connection no more is written than the line carries, see allowance, so
 // that what waits does so in the queue, where conversations take turns.
+// A PING now and then tells how long the way is, and whether the peer keeps up with what it
+// has to expand.
 //
 // # Wire
 //

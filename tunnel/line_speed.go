@@ -14,7 +14,8 @@ import (
 //   - writes a little more than the line takes, as long as little waits;
 //   - knows when too much waits that the line takes what it carried between the last
 //     two PINGs, and writes so much less that nothing is left at the next one;
-//   - does that now and then anyway, because only so the quickest way is seen;
+//   - does that now and then anyway, because only so the quickest way is seen, and when
+//     a little too much waits;
 //   - takes the line for faster when nothing waits though it should;
 //   - takes the way for longer when to write less did not help.
 type speed struct {
@@ -52,6 +53,9 @@ const (
 	// suspicious is tolerable on a line that is as fast as its port: hosts that have
 	// more to do are likelier there than a modem.
 	suspicious = 4 * tolerable
+	// lagging is how long one PING may wait before less is written for a while: that may
+	// have piled up while a host was late.
+	lagging = lineBacklog + tolerable
 	// lateWays is how many PINGs are of late: nothing waits below one of them.
 	lateWays = 10
 	// leastSpeed is where all guesses end, as a part of the nominal speed.
@@ -182,7 +186,7 @@ func (s *speed) correct(last, q question) {
 	case min(q.waited, last.waited) > limit:
 		s.found = s.bounded(written * float64(over) / float64(over+more))
 		change = empty
-	case s.answers%lateWays == 0:
+	case s.answers%lateWays == 0, q.waited > lagging && q.waited <= suspicious:
 		change = empty
 	case written > float64(s.found) && more < growth/2 && q.waited+last.waited < 2*growth:
 		s.found = s.bounded(float64(s.set) * 33 / 32)

@@ -240,6 +240,8 @@ func (r *receiver) pong(payload []byte) {
 	}
 	if r.line != nil {
 		r.line.speed.answered(stamp, time.Duration(binary.BigEndian.Uint64(payload[stampSize:])), now)
+	} else {
+		r.post(message{kind: askPonged, took: now - stamp})
 	}
 }
 

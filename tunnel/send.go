@@ -35,7 +35,9 @@ type sender struct {
 	batched []mark    // batches in out
 	began   time.Time // with what is in out, if more was waiting than fits in; else 0
 	timed   time.Duration
-	last    atomic.Int64 // clock at the last batch, ns
+	asked   time.Duration // clock at the last PING that looks for strain
+	late    int           // PONGs in a row that the peer had no time for
+	last    atomic.Int64  // clock at the last batch, ns
 	allow   allowance
 	more    bool // packets of the last one's flow wait
 	broken  bool // a write failed: what the peer got may end in mid-frame
@@ -96,8 +98,11 @@ func (w *sender) turn() (wait time.Duration, err error) {
 		w.mu.Unlock()
 		return wait, nil
 	}
-	before := w.bytesOut.Load()
-	err = w.done(w.batches())
+	before, send := w.bytesOut.Load(), w.batches
+	if w.allow.probing() {
+		send = w.ping
+	}
+	err = w.done(send())
 	return w.owner.rates.out.spend(int(w.bytesOut.Load() - before)), err
 }
 
@@ -120,7 +125,7 @@ func (w *sender) direct() bool {
 	if !w.mu.TryLock() {
 		return false
 	}
-	if w.quiet == nil || w.ctx.Err() != nil || w.owner.rates.out.limits() || !w.quiet() {
+	if w.quiet == nil || w.ctx.Err() != nil || w.owner.rates.out.limits() || w.allow.probing() || !w.quiet() {
 		w.mu.Unlock()
 		return false
 	}
@@ -150,6 +155,9 @@ func (w *sender) batches() error {
 			}
 		}
 		if err := w.messages(); err != nil {
+			return err
+		}
+		if err := w.strain(); err != nil {
 			return err
 		}
 		if w.queue.Len() == 0 {
@@ -201,7 +209,7 @@ func (w *sender) choose(policy string) error {
 	}
 	e, err := compress.NewEncoder(policy, w.common)
 	if w.encoder, w.policy = e, policy; err == nil && w.line != nil {
-		e.Carried(writeSize, w.line.time(writeSize)) // its speed is known
+		e.Takes(writeSize, w.line.time(writeSize)) // its speed is known
 	}
 	return err
 }
@@ -237,6 +245,9 @@ func (w *sender) message(m message) error {
 		return nil
 	case askGeneration:
 		return w.generation(m.next)
+	case askPonged:
+		w.ponged(m.took)
+		return nil
 	}
 	if m.kind == framePing { // the clock as late as can be: it measures the way
 		return w.ping()
@@ -349,12 +360,8 @@ func (w *sender) flush() error {
 		w.allow.hold(false)
 	}
 	w.allow.sent(n)
-	if !w.began.IsZero() && !w.allow.learning() {
-		took := w.allow.takes(n, time.Since(w.began))
-		if w.line != nil {
-			took = max(took, w.line.time(n)) // it may have room for all of that
-		}
-		w.encoder.Carried(n, took)
+	if !w.began.IsZero() {
+		w.carried(n, time.Since(w.began))
 	}
 	sent := 0
 	for _, m := range w.batched {
@@ -373,6 +380,18 @@ func (w *sender) flush() error {
 	}
 	w.out, w.batched, w.packets, w.began = w.out[:0], w.batched[:0], 0, time.Time{}
 	return err
+}
+
+// carried tells the encoder how fast the line is, once n bytes took so long to get away.
+func (w *sender) carried(n int, took time.Duration) {
+	switch {
+	case w.line != nil:
+		w.encoder.Takes(n, w.line.time(n))
+	case w.allow.rate > 0:
+		w.encoder.Takes(n, w.allow.timeFor(n))
+	case w.allow.open.Load():
+		w.encoder.Carried(n, took)
+	}
 }
 
 // goodbye sends CLOSE, after run has ended, and reports whether that could be.

@@ -37,6 +37,7 @@ const (
 	askRelease    = 0x80 // give memory back: no packets for a while
 	askReset      = 0x81 // the peer lost the compression history
 	askGeneration = 0x82 // seal with message.next from now on
+	askPonged     = 0x83 // a PING took message.took to come back
 )
 
 // Payload of a RATCHET.
@@ -71,6 +72,7 @@ type message struct {
 	kind    uint8
 	payload []byte
 	next    *crypto.Sealer // of askGeneration
+	took    time.Duration  // of askPonged
 }
 
 // session is one authenticated connection: a goroutine that sends, one that

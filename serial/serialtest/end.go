@@ -5,10 +5,6 @@ import (
 	"time"
 )
 
-// hostLag is how late this host may come to the next chunk without the wire having
-// been idle.
-const hostLag = 50 * time.Millisecond
-
 // fifo is how many bytes an end takes before the wire has sent them, as a tty
 // driver does.
 const fifo = 4096
@@ -24,6 +20,7 @@ type End struct {
 	in     []byte   // arrived
 	broken error
 	closed bool
+	filled time.Time // when something came to be sent that found nothing before it
 	begin  time.Time // of the bytes that the wire carries, or carried last
 	end    time.Time
 
@@ -42,19 +39,18 @@ type deadline struct {
 	timer  *time.Timer
 }
 
-// transmit is what the wire does for this end's bytes.
+// transmit is what the wire does for this end's bytes. A host that is late does not make
+// the wire slower.
 func (e *End) transmit() {
 	l := e.line
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
-		idle := time.Since(e.end) > hostLag
 		for !l.closed && len(e.out) == 0 && len(e.modem) == 0 {
 			l.change.Wait()
-			idle = true
 		}
-		if e.begin = e.end; idle {
-			e.begin = time.Now()
+		if e.begin = e.end; e.filled.After(e.end) {
+			e.begin = e.filled
 		}
 		if l.closed {
 			return
@@ -145,6 +141,9 @@ func (e *End) Write(b []byte) (n int, err error) {
 		case e.writing.passed:
 			return n, os.ErrDeadlineExceeded
 		case len(e.out) < fifo:
+			if len(e.out) == 0 && len(e.modem) == 0 {
+				e.filled = time.Now()
+			}
 			k := min(len(b)-n, fifo-len(e.out))
 			e.out = append(e.out, b[n:n+k]...)
 			n += k

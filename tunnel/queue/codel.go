@@ -24,6 +24,9 @@ const (
 	// The defaults of RFC 8289.
 	codelTarget   = 5 * time.Millisecond
 	codelInterval = 100 * time.Millisecond
+	// slowTarget is for lines on which a packet takes long. What shrinks makes them faster and
+	// slower all the time, and a flow that waits for nobody but itself had better not run dry.
+	slowTarget = 50 * time.Millisecond
 	// tooOld is after what time a packet makes way for those behind it: the line stood
 	// still, and its sender has sent it again.
 	tooOld = 2 * time.Second
@@ -32,7 +35,7 @@ const (
 // patienceFor returns what is right on a line that takes a packet of full size in
 // the given time: below that no queue can be empty.
 func patienceFor(packet time.Duration) patience {
-	target := max(codelTarget, packet*3/2)
+	target := max(codelTarget, packet*3/2, min(4*packet, slowTarget))
 	interval := max(codelInterval, 2*target)
 	return patience{target, interval, max(tooOld, 4*interval)}
 }

@@ -158,7 +158,9 @@ func TestStall(t *testing.T) {
 func TestPatience(t *testing.T) {
 	for _, test := range []struct{ packet, target, interval, most time.Duration }{
 		{0, codelTarget, codelInterval, tooOld},
-		{12 * time.Millisecond, 18 * time.Millisecond, codelInterval, tooOld},
+		{time.Millisecond, codelTarget, codelInterval, tooOld},
+		{12 * time.Millisecond, 48 * time.Millisecond, codelInterval, tooOld},
+		{20 * time.Millisecond, slowTarget, codelInterval, tooOld},
 		{100 * time.Millisecond, 150 * time.Millisecond, 300 * time.Millisecond, tooOld},
 		{400 * time.Millisecond, 600 * time.Millisecond, 1200 * time.Millisecond, 4800 * time.Millisecond},
 	} {

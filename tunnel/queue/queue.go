@@ -33,7 +33,8 @@ type Queue struct {
 	ready chan struct{}
 
 	mu       sync.Mutex
-	limit    int // bytes of buffers
+	limit    int  // bytes of buffers
+	slow     bool // a long batch keeps others waiting
 	patience patience
 	flows    []flow // nil before the first packet
 	young    list   // flows that have just begun
@@ -65,8 +66,8 @@ func New(pool *Pool, limit, mtu, front int) *Queue {
 func (q *Queue) SetRate(rate int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.limit, q.patience = q.most, patienceFor(0)
-	if rate > 0 {
+	q.limit, q.patience, q.slow = q.most, patienceFor(0), rate > 0
+	if q.slow {
 		q.limit = min(q.most, max(leastPackets*q.mtu, int(longest.Seconds()*float64(rate))))
 		q.patience = patienceFor(time.Duration(q.mtu) * time.Second / time.Duration(rate))
 	}
@@ -159,7 +160,8 @@ type Popped struct {
 
 // Pop appends waiting packets to dst, one behind the other, and returns dst and what
 // they are: as many as stay within most bytes together, but one in any case if there
-// is one. Ready receives again when some are left.
+// is one. Ready receives again when some are left. On a slow line no others stand behind
+// those of flows that have just begun: they would arrive when all of the batch has.
 func (q *Queue) Pop(dst []byte, most int) (block []byte, got Popped) {
 	var taken [64]*Buffer
 	got = q.pop(taken[:], most)
@@ -171,7 +173,7 @@ func (q *Queue) Pop(dst []byte, most int) (block []byte, got Popped) {
 }
 
 func (q *Queue) pop(taken []*Buffer, most int) (got Popped) {
-	now := time.Since(q.began)
+	now, awaited := time.Since(q.began), false
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for got.N < len(taken) && !got.Whole {
@@ -180,7 +182,11 @@ func (q *Queue) pop(taken []*Buffer, most int) (got Popped) {
 		if f == nil {
 			break
 		}
-		b := f.head
+		b, young := f.head, f == q.young.head
+		if q.slow && awaited && !young {
+			break
+		}
+		awaited = awaited || young && urgent(q.packet(b))
 		if most -= b.N; got.N > 0 && (most < 0 || b.Whole) {
 			break
 		}

@@ -1,0 +1,73 @@
+package tunnel
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"vpnd/serial/serialtest"
+)
+
+// TestLineKeys types beside a flow that fills a line.
+func TestLineKeys(t *testing.T) {
+	for _, test := range []struct {
+		rate, size int
+		fill       float64
+	}{
+		{9600, 270, 0.84}, {33600, 270, 0.85}, {33600, 1500, 0.93}, {115200, 1400, 0.93},
+	} {
+		sim(t, fmt.Sprint(test.rate, " ", test.size), func(t *testing.T) {
+			_, server, client := linkedLine(t, serialtest.Wire{Rate: test.rate}, func(c *Config) {
+				c.Tuning.Compress, c.MTU = "off", max(296, test.size)
+			})
+			y := typing(t, client, server, test.rate, test.size, 1310*time.Millisecond)
+			y.since(10 * time.Second)
+			p95, longest, bits := y.since(3 * time.Minute)
+			fill := float64(bits) * 10 / 8 / float64(test.rate)
+			packet, key := lineTime(test.rate, test.size), lineTime(test.rate, keySize)
+			t.Logf("%d bit/s: %v, at most %v; a packet takes %v; %.3f of the line", test.rate, p95, longest, packet, fill)
+			// A packet that has begun, and what is below the sender.
+			if most := packet + key + lineBacklog + 5*time.Millisecond; p95 > most || longest > 2*most {
+				t.Errorf("95 of 100 keys take %v, want %v, the longest %v", p95, most, longest)
+			}
+			if fill < test.fill {
+				t.Errorf("%.3f of the line is used, want %.2f", fill, test.fill)
+			}
+		})
+	}
+}
+
+// lineTime is what a line takes for a frame with a packet of that size.
+func lineTime(rate, size int) time.Duration {
+	const overhead = lineHeader + 2 + 16 + 4
+	return time.Duration(size+overhead) * 10 * time.Second / time.Duration(rate)
+}
+
+// TestSpeedLag has something pile up below this end while a host is late. It goes away, on
+// a line that is as fast as its port.
+func TestSpeedLag(t *testing.T) {
+	for _, piled := range []time.Duration{60 * time.Millisecond, 110 * time.Millisecond, 200 * time.Millisecond} {
+		t.Run(piled.String(), func(t *testing.T) {
+			const way = 100 * time.Millisecond
+			var s speed
+			s.init(33600, false)
+			now, waits := time.Hour, time.Duration(0)
+			for n := range 12 {
+				if n == 6 {
+					waits += piled
+				}
+				s.asked(now)
+				answer := now + 200*time.Millisecond
+				s.answered(now, now+way+waits, answer)
+				over := answer + s.pause() - now
+				written := time.Duration(float64(over) * float64(s.set) / 33600)
+				s.sent(s.bytesIn(over), over)
+				waits = max(0, waits-(over-written))
+				now += over
+			}
+			if waits > growth || s.found < 33600*9/10 {
+				t.Errorf("%v wait after a while, and the line seems to have %d bit/s", waits, s.found)
+			}
+		})
+	}
+}
