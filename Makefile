@@ -8,7 +8,7 @@ export CGO_ENABLED = 0
 # The race detector needs cgo.
 RACE = CGO_ENABLED=1 $(GO) test -race
 
-.PHONY: all build test check cc lighttpd demo demo-serial bench bench-slow bench-age bench-peers scale fuzz mutate siege soak install clean
+.PHONY: all build test check cc lighttpd demo demo-serial demo-hub bench bench-slow bench-age bench-peers scale fuzz mutate siege soak install clean
 
 all: build
 
@@ -41,6 +41,10 @@ demo: build
 # The same over a serial line of 115200 bit/s, made of two pseudo terminals.
 demo-serial: build
 	$(GO) run ./cmd/internal/demo -vpnd bin/vpnd -serial
+
+# A hub: clients are invited, reach each other, and one is revoked.
+demo-hub: build
+	$(GO) run ./cmd/internal/demo -vpnd bin/vpnd -hub
 
 # The stages one by one, then vpnd beside other tunnels; docs/performance.md has
 # the figures. ARGS="-only vpnd-* -runs 1" for a part. What is not installed is

@@ -92,10 +92,30 @@ func (p *parser) settleKeys() {
 	if c.Passphrase != "" && !strong {
 		p.report(c.line("passphrase"), "passphrase", errors.New(`only for "auth strong": a shared key is not sealed; remove the line`))
 	}
+	if c.Key != "" {
+		p.checkKey()
+		return
+	}
 	if strong && c.line("keyfile") == 0 {
 		name := map[Mode]string{Server: serverKey, Client: clientKey}[c.Mode]
 		c.KeyFile = filepath.Join(filepath.Dir(c.Path), name)
 	}
+}
+
+// checkKey judges a key that stands in the configuration itself.
+func (p *parser) checkKey() {
+	c, at := p.conf, p.conf.line("key")
+	switch {
+	case c.Mode == Server:
+		p.report(at, "key", errors.New(`only for a client; a server says "keyfile PATH"`))
+	case c.Auth != Strong:
+		p.report(at, "key", errors.New(`a key of the client's own needs "auth strong"`))
+	case c.line("keyfile") > 0:
+		p.report(at, "key", fmt.Errorf("line %d names a file that holds the key; keep one of the two", c.line("keyfile")))
+	case c.Passphrase != "":
+		p.report(c.line("passphrase"), "passphrase", fmt.Errorf("the key on line %d is not sealed; remove the line", at))
+	}
+	c.KeyFile = ""
 }
 
 // checkInner pairs the inner addresses.

@@ -118,7 +118,8 @@ type Config struct {
 	Routes    []Route // route1 to route9, then route in the order of the file
 	AutoRoute bool
 
-	KeyFile, OldKeyFile string // OldKeyFile: "" without
+	KeyFile, OldKeyFile string // OldKeyFile: "" without; KeyFile: "" with Key
+	Key                 string // a strong key that stands in the configuration itself; "" without
 	Passphrase          string // file with that of a sealed key; "" without
 	KeySize             int    // bits
 	PidFile, RandomDev  string // "" without
@@ -169,7 +170,18 @@ func ParseFile(path string) (*Config, error) {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	defer f.Close()
-	return Parse(path, f)
+	c, err := Parse(path, f)
+	if err != nil || c.Key == "" {
+		return c, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	if problem := exposed(path, info); problem != "" {
+		return nil, Errors{{File: path, Line: c.line("key"), Keyword: "key", Problem: problem}}
+	}
+	return c, nil
 }
 
 // Parse reads and checks a configuration from r. Messages name it by path, and

@@ -116,6 +116,7 @@ func TestAccepted(t *testing.T) {
 		{"strong key of a server", server + "auth strong", func(c *Config) any { return c.KeyFile }, "/etc/vpnd/vpnd.lcl.key"},
 		{"strong key of a client", base(Client, "") + "auth strong", func(c *Config) any { return c.KeyFile }, "/etc/vpnd/vpnd.rmt.key"},
 		{"strong key elsewhere", server + "keyfile k\nauth strong", func(c *Config) any { return c.KeyFile }, "/etc/vpnd/k"},
+		{"key in the configuration", base(Client, "") + "auth strong\nkey  a\tb c # d", func(c *Config) any { return c.Key + c.KeyFile }, "a b c"},
 		{"pass phrase", server + "auth strong\npassphrase p", func(c *Config) any { return c.Passphrase }, "/etc/vpnd/p"},
 		{"longest tundev", server + "tundev fifteen-letters", func(c *Config) any { return c.TunDev }, "fifteen-letters"},
 		{"odd tundev", server + "tundev !a~", func(c *Config) any { return c.TunDev }, "!a~"},

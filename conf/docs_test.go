@@ -115,7 +115,39 @@ func TestExamples(t *testing.T) {
 		}
 		return nil
 	})
+	peers, problems := examplePeers(t)
+	if len(problems) > 0 || len(peers) != 2 {
+		t.Errorf("%d clients in ../examples/hub, problems %v", len(peers), problems)
+	}
 	if err != nil || found == 0 {
 		t.Errorf("found %d configurations in ../examples: %v", found, err)
 	}
+}
+
+// examplePeers reads the clients of the example of a hub, with the mode that they have
+// to have.
+func examplePeers(t *testing.T) ([]*Peer, []error) {
+	t.Helper()
+	c, err := ParseFile("../examples/hub/server.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	entries, err := os.ReadDir(c.Peers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		text, err := os.ReadFile(filepath.Join(c.Peers, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[e.Name()] = string(text)
+	}
+	c.Peers = fill(t, files)
+	peers, problems, err := c.ReadPeers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return peers, problems
 }

@@ -27,6 +27,8 @@ func FuzzParse(f *testing.F) {
 		f.Add(base(Server, "") + tt.lines)
 		f.Add(base(Client, "") + tt.lines)
 	}
+	f.Add(base(Client, "") + "auth strong\nkey private:a public:b secret:c")
+	f.Add(base(Server, "remote") + "auth strong\npool 10.0.0.0/24\npeers p")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := Parse("/etc/vpnd/fuzz.conf", strings.NewReader(text))
 		if err == nil {
@@ -67,7 +69,8 @@ func broken(c *Config) (list []string) {
 	brokenLine(c, keep)
 	brokenInner(c, keep)
 	brokenRoutes(c, keep)
-	for _, p := range []string{c.Path, c.KeyFile, c.StateDir, c.Control} {
+	keep(filepath.IsAbs(c.KeyFile) != (c.Key != ""), "the key is in a file, or here")
+	for _, p := range []string{c.Path, c.StateDir, c.Control} {
 		keep(filepath.IsAbs(p), "a path is absolute")
 	}
 	for _, p := range []string{c.OldKeyFile, c.PidFile, c.RandomDev, c.LinkUp, c.LinkDown, c.SlipUp, c.SlipDown, c.ModemChat, c.Device} {
@@ -80,7 +83,7 @@ func broken(c *Config) (list []string) {
 	keep(c.KeySize >= 128 && c.KeySize <= 448 && c.KeySize%8 == 0, "keysize fits Blowfish")
 	keep(c.MTU >= 68 && c.MTU <= c.SendBuf && c.SendBuf >= 1024 && c.SendBuf <= maxSend, "a packet fits mtu fits sendbuf")
 	keep(c.IPOpts >= 0 && c.IPOpts <= 15, "ipopts is in bounds")
-	keep(c.Auth == "psk" && len(c.Ciphers) > 0 && c.Compress != "", "auth, cipher and compress are chosen")
+	keep((c.Auth == PSK || c.Auth == Strong) && len(c.Ciphers) > 0 && c.Compress != "", "auth, cipher and compress are chosen")
 	keep(len(c.TunDev) <= maxDevice && !strings.ContainsAny(c.TunDev, "/% :"), "tundev is a name")
 	keep(c.OldKeyFile == "" || c.Mode == Server && c.OldKeyFile != c.KeyFile, "a second key is a server's")
 	return list

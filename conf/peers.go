@@ -116,7 +116,7 @@ func ParsePeer(path string, r io.Reader) (*Peer, error) {
 	}
 	name := strings.TrimSuffix(filepath.Base(path), PeerSuffix)
 	if !isPeerName(name) {
-		return nil, Errors{{File: path, Problem: fmt.Sprintf("the name of the file is no name for a client; use up to %d letters, digits, \"-\", \"_\" and \".\"", maxPeerName)}}
+		return nil, Errors{{File: path, Problem: "the name of the file is no name for a client; " + peerNameAdvice}}
 	}
 	line, problem := unreadable(text)
 	if len(text) > maxPeerFile {
@@ -137,6 +137,17 @@ func ParsePeer(path string, r io.Reader) (*Peer, error) {
 	return peer, nil
 }
 
+// peerNameAdvice says what a name may be.
+var peerNameAdvice = fmt.Sprintf(`use up to %d letters, digits, "-", "_" and "."`, maxPeerName)
+
+// CheckPeerName returns an error unless a client may have the name.
+func CheckPeerName(name string) error {
+	if isPeerName(name) {
+		return nil
+	}
+	return fmt.Errorf("%s is no name for a client; %s", quote(name), peerNameAdvice)
+}
+
 func isPeerName(s string) bool {
 	strange := func(r rune) bool { return !isLetter(r) && !isDigit(r) && !strings.ContainsRune("-_.", r) }
 	return s != "" && len(s) <= maxPeerName && s[0] != '.' && s[0] != '-' && !strings.ContainsFunc(s, strange)
@@ -155,25 +166,41 @@ func readPeer(path string) (*Peer, error) {
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, Errors{{File: path, Problem: "not a regular file"}}
-	case !isOurs(info):
-		return nil, Errors{{File: path, Problem: "belongs to another user; it must belong to root or to the user of the daemon"}}
-	case info.Mode().Perm()&0o077 != 0:
-		return nil, Errors{{File: path, Problem: fmt.Sprintf("others may read or write the secret (mode %04o); say: chmod 600 %s", info.Mode().Perm(), path)}}
+	}
+	if problem := exposed(path, info); problem != "" {
+		return nil, Errors{{File: path, Problem: problem}}
 	}
 	return ParsePeer(path, f)
+}
+
+// exposed returns why the secret in a file may be known to others, "" if it is safe.
+func exposed(path string, info os.FileInfo) string {
+	switch {
+	case !isOurs(info):
+		return "belongs to another user; it must belong to root or to the user of the daemon"
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Sprintf("others may read or write the secret (mode %04o); say: chmod 600 %s", info.Mode().Perm(), path)
+	}
+	return ""
 }
 
 // isOurs reports whether a file belongs to root or to who runs this.
 func isOurs(info os.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
+	return ok && isOwn(stat.Uid, os.Geteuid())
 }
+
+func isOwn(owner uint32, user int) bool { return owner == 0 || int(owner) == user }
 
 // ReadPeers reads the files of the peers directory in the order of their names. One
 // with a mistake, or that takes what belongs to the hub or to one before it, is left
 // out; problems has one error for each mistake. The error says that the directory
 // could not be read.
 func (c *Config) ReadPeers() (peers []*Peer, problems []error, err error) {
+	return c.readPeers(maxPeers)
+}
+
+func (c *Config) readPeers(most int) (peers []*Peer, problems []error, err error) {
 	entries, err := os.ReadDir(c.Peers)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: peers: %w", c.Where("peers"), err)
@@ -186,8 +213,8 @@ func (c *Config) ReadPeers() (peers []*Peer, problems []error, err error) {
 		if errors.Is(err, os.ErrNotExist) {
 			continue // just removed
 		}
-		if err == nil && len(peers) == maxPeers {
-			err = Errors{{File: p.file, Problem: fmt.Sprintf("there are %d clients before this one, and no more can be", maxPeers)}}
+		if err == nil && len(peers) == most {
+			err = Errors{{File: p.file, Problem: fmt.Sprintf("there are %d clients before this one, and no more can be", most)}}
 		}
 		if err == nil {
 			err = c.checkPeer(p, peers)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -60,10 +61,47 @@ var peerProblems = []struct{ name, file, text, want string }{
 	{"near miss", "a", needed + "subnett 10.0.0.0/8", `a.peer:3: subnett: unknown keyword; did you mean "subnet"?`},
 	{"no text", "a", needed + "\x00", `a.peer:3: holds a NUL byte; this is no plain text file`},
 	{"too large", "a", strings.Repeat("#"+strings.Repeat("x", 4000)+"\n", 17), `a.peer:17: the file is larger than 65536 bytes; is it the right one?`},
+	{"too large by a byte", "a", padded(maxPeerFile + 1), `a.peer:19: the file is larger than 65536 bytes; is it the right one?`},
 	{"name with a blank", "a b", needed, `a b.peer: the name of the file is no name for a client; use up to 64 letters, digits, "-", "_" and "."`},
 	{"hidden", ".a", needed, `.a.peer: the name of the file is no name for a client; use up to 64 letters, digits, "-", "_" and "."`},
 	{"option", "-a", needed, `-a.peer: the name of the file is no name for a client; use up to 64 letters, digits, "-", "_" and "."`},
 	{"no name", "", needed, `.peer: the name of the file is no name for a client; use up to 64 letters, digits, "-", "_" and "."`},
+}
+
+// padded is a file of a client of so many bytes.
+func padded(n int) string {
+	text := needed + strings.Repeat("#"+strings.Repeat("x", 4000)+"\n", 16)
+	return text + "#" + strings.Repeat("x", n-len(text)-1)
+}
+
+// TestPeerLimits has the largest file, and one that cannot be read.
+func TestPeerLimits(t *testing.T) {
+	p, err := ParsePeer("a.peer", strings.NewReader(padded(maxPeerFile)))
+	if err != nil || p.Where("subnet") != "a.peer" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if p, err := ParsePeer("a.peer", iotest.ErrReader(errors.New("broken disk"))); err == nil || err.Error() != "read a.peer: broken disk" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestPeerOwners has files of other users.
+func TestPeerOwners(t *testing.T) {
+	for _, tt := range []struct {
+		uid, as int
+		want    bool
+	}{{0, 0, true}, {0, 7, true}, {7, 7, true}, {7, 0, false}, {8, 7, false}} {
+		if got := isOwn(uint32(tt.uid), tt.as); got != tt.want {
+			t.Errorf("a file of %d for %d: %v", tt.uid, tt.as, got)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "a.peer")
+	if err := errors.Join(os.WriteFile(path, []byte(needed), 0o600), os.Chown(path, 7, -1)); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := readPeer(path); err == nil || err.Error() != path+": belongs to another user; it must belong to root or to the user of the daemon" {
+		t.Errorf("%+v, %v", p, err)
+	}
 }
 
 func TestPeerProblems(t *testing.T) {
@@ -133,6 +171,7 @@ a.peer: secret: missing; say "secret SECRET", the same as in the client's key fi
 		{"several mistakes", map[string]string{"a.peer": keyed("a", "address 10.8.0.1\nsubnet 0.0.0.0/0")}, "", `a.peer:3: address: 10.8.0.1 is outside the pool (hub.conf:7)
 a.peer:4: subnet: 0.0.0.0/0 holds the hub's own address`},
 		{"of one that is refused", map[string]string{"a.peer": keyed("a", "address 10.9.0.1\nsubnet 10.1.0.0/16"), "b.peer": keyed("b", "subnet 10.1.0.0/16")}, "b", `a.peer:3: address: 10.9.0.1 is the hub's own address`},
+		{"off, with what it cannot have", map[string]string{"a.peer": keyed("a", "address 10.8.0.1\nenabled off")}, "a", ""},
 		{"of one that is off", map[string]string{"a.peer": keyed("a", "subnet 10.1.0.0/16\nenabled off"), "b.peer": keyed("b", "subnet 10.1.0.0/16")}, "a b", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -156,6 +195,18 @@ a.peer:4: subnet: 0.0.0.0/0 holds the hub's own address`},
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestMostPeers has more files than may be, some of them with mistakes.
+func TestMostPeers(t *testing.T) {
+	dir := fill(t, map[string]string{"a.peer": keyed("a", ""), "b.peer": "?", "c.peer": keyed("c", ""), "d.peer": "?", "e.peer": keyed("e", "")})
+	peers, problems, err := hubOf(dir, "10.9.0.0/24").readPeers(2)
+	if err != nil || len(peers) != 2 || len(problems) != 3 {
+		t.Fatalf("clients are %v, problems %v, %v", peers, problems, err)
+	}
+	if got, want := problems[2].Error(), dir+"/e.peer: there are 2 clients before this one, and no more can be"; got != want {
+		t.Errorf("problem is %q, want %q", got, want)
 	}
 }
 

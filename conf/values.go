@@ -128,6 +128,16 @@ func alone(field *bool) func(line) error {
 	}
 }
 
+// setKey takes the words of a key. What they mean is not judged here, nor repeated in
+// an error.
+func (c *Config) setKey(l line) error {
+	if len(l.args) == 0 {
+		return errUsage
+	}
+	c.Key = strings.Join(l.args, " ")
+	return nil
+}
+
 // path parses a path that is relative to the configuration.
 func (c *Config) path(field *string) func(line) error {
 	return func(l line) error {

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +20,7 @@ func TestDirect(t *testing.T) {
 		{"quiet", func(s *session) {}, true},
 		{"something is under way", func(s *session) { s.send.quiet = func() bool { return false } }, false},
 		{"nobody knows", func(s *session) { s.send.quiet = nil }, false},
+		{"a limit, which is waited for", func(s *session) { s.owner.rates.set(1 << 20) }, false},
 	} {
 		sim(t, test.name, func(t *testing.T) {
 			c := testConfig(t)
@@ -40,6 +42,115 @@ func TestDirect(t *testing.T) {
 			conserved(t, client)
 		})
 	}
+	sim(t, "no room for all", func(t *testing.T) {
+		c := testConfig(t)
+		c.Tuning.Compress = "off"
+		server, client, _ := simPair(t, c, c)
+		synctest.Wait()
+		s := client.point.link.Load()
+		for _, room := range []int{0, 1, 50, 150, 1000} { // of one packet, or of two
+			var calls int
+			s.send.mu.Lock()
+			s.send.quiet = func() bool { return true }
+			s.send.atOnce = func(b []byte) (int, error) {
+				calls++
+				n := min(room, len(b))
+				return s.conn.Write(b[:n])
+			}
+			s.send.mu.Unlock()
+			for range 2 {
+				client.count.insideIn.Add(1)
+				s.queue.Push(client.copied(udp(100, 1)))
+			}
+			if got := s.send.direct(); got != (room == 1000) || calls != 1 {
+				t.Errorf("room for %d bytes: sent at once: %v, with %d writes", room, got, calls)
+			} else if !got {
+				s.queue.Wake()
+			}
+			for range 2 {
+				arrives(t, server, udp(100, 1))
+			}
+			synctest.Wait()
+			if calls != 1 || s.send.packets != 0 || len(s.send.out) != 0 {
+				t.Errorf("room for %d bytes: %d writes in haste, %d packets and %d bytes are left", room, calls, s.send.packets, len(s.send.out))
+			}
+		}
+		conserved(t, client)
+		conserved(t, server)
+	})
+	sim(t, "room for some batches", func(t *testing.T) {
+		c := testConfig(t)
+		c.Tuning.Compress = "off"
+		server, client, _ := simPair(t, c, c)
+		synctest.Wait()
+		s := client.point.link.Load()
+		s.send.mu.Lock()
+		s.send.allow.open.Store(true)
+		s.send.quiet = func() bool { return true }
+		s.send.atOnce = func(b []byte) (int, error) { return s.conn.Write(b[:len(b)/2]) }
+		s.send.mu.Unlock()
+		const many = 40 // of which some dozen make a batch
+		for range many {
+			client.count.insideIn.Add(1)
+			s.queue.Push(client.copied(udp(1400, 1)))
+		}
+		if s.send.direct() {
+			t.Error("nobody is woken to send the rest")
+		}
+		if sent := client.Stats().Wire.PacketsOut; sent == 0 || sent >= many {
+			t.Errorf("%d of %d packets are counted as sent, with a half of them", sent, many)
+		}
+		s.queue.Wake()
+		for range many {
+			arrives(t, server, udp(1400, 1))
+		}
+		synctest.Wait()
+		if sent := client.Stats().Wire.PacketsOut; sent != many {
+			t.Errorf("%d of %d packets are counted as sent", sent, many)
+		}
+		conserved(t, client)
+		conserved(t, server)
+	})
+	sim(t, "the link ends with a part of a frame", func(t *testing.T) {
+		c := testConfig(t)
+		c.Tuning.Compress = "off"
+		server, client, _ := simPair(t, c, c)
+		synctest.Wait()
+		s := client.point.link.Load()
+		s.send.mu.Lock()
+		s.send.quiet = func() bool { return true }
+		s.send.atOnce = func(b []byte) (int, error) { return s.conn.Write(b[:len(b)/2]) }
+		s.send.mu.Unlock()
+		client.count.insideIn.Add(1)
+		s.queue.Push(client.copied(udp(100, 1)))
+		s.send.direct()
+		s.end(errShutdown) // says good-bye behind the rest of the frame
+		if cause := await(t, server.down, "end"); !strings.Contains(cause.Error(), "peer closed the link: shutdown") {
+			t.Errorf("cause is %v", cause)
+		}
+		arrives(t, server, udp(100, 1))
+		conserved(t, client)
+	})
+	sim(t, "the write fails", func(t *testing.T) {
+		c := testConfig(t)
+		_, client, _ := simPair(t, c, c)
+		synctest.Wait()
+		s := client.point.link.Load()
+		s.send.mu.Lock()
+		s.send.quiet = func() bool { return true }
+		s.send.atOnce = func([]byte) (int, error) { return 0, errTest }
+		s.send.mu.Unlock()
+		client.count.insideIn.Add(1)
+		s.queue.Push(client.copied(udp(100, 1)))
+		if s.send.direct() {
+			t.Error("nobody is woken to see it")
+		}
+		s.queue.Wake()
+		if cause := await(t, client.down, "end"); !errors.Is(cause, errTest) {
+			t.Errorf("cause is %v", cause)
+		}
+		conserved(t, client)
+	})
 	sim(t, "the sender is at work", func(t *testing.T) {
 		c := testConfig(t)
 		_, client, _ := simPair(t, c, c)
@@ -96,7 +207,7 @@ func TestQuiet(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer far.Close()
-	quiet := quiet(near)
+	quiet := outletOf(near).quiet
 	if !quiet() {
 		t.Error("a new connection is not quiet")
 	}

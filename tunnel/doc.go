@@ -97,7 +97,9 @@
 //	                             +-> its queue -> ...
 //
 // The gate, which a tunnel with two ends does not have, drops what does not come from
-// the client's own addresses, or goes where no client may. Who has an address is found in
+// the client's own addresses, or goes where no client may. A caller with a shared key is
+// offered addresses in the answer, and is one of the clients, with these as its own, when
+// CONFIRM has come. Who has an address is found in
 // a table that is replaced when clients change, so that packets need no lock.
 //
 // # A serial line

@@ -24,7 +24,11 @@ type Hub struct {
 	// Guest returns what a client with a shared key is called and its addresses. wish
 	// are the ones that it says it has, if it does; busy tells which names are taken
 	// by a client that is there. It is nil when all clients have keys of their own.
+	// Who calls may have recorded the flight of another one: nothing may change yet.
 	Guest func(id crypto.ClientID, wish []netip.Addr, busy func(name string) bool) (HubPeer, error)
+	// Settle is called when such a client has proved itself: from now on the addresses
+	// are its own. After an error it has to call again. It may be nil.
+	Settle func(c HubPeer, busy func(name string) bool) error
 }
 
 // HubPeer is what a hub knows of a client.
@@ -194,16 +198,28 @@ func (t *Tunnel) enroll(c HubPeer) *peer {
 		p = nil
 	}
 	if p == nil {
-		p = &peer{name: c.Name, key: c.Key, count: new(counters), since: time.Now()}
-		p.inside = t.point.inside.behind(&gate{t: t, from: p})
+		p = t.newPeer(c)
 		t.hub.peers[c.Name] = p
 	}
 	if s := p.link.Load(); s != nil && !slices.Equal(p.addrs, c.Addrs) {
 		s.end(errShutdown) // it calls again, and is given the new ones
 	}
+	p.become(c)
+	return p
+}
+
+// newPeer returns a client that the hub does not know yet.
+func (t *Tunnel) newPeer(c HubPeer) *peer {
+	p := &peer{name: c.Name, key: c.Key, count: new(counters), since: time.Now()}
+	p.inside = t.point.inside.behind(&gate{t: t, from: p})
+	p.become(c)
+	return p
+}
+
+// become changes what is known of a client.
+func (p *peer) become(c HubPeer) {
 	p.addrs, p.behind = slices.Clone(c.Addrs), slices.Clone(c.Subnets)
 	p.rates.set(c.Rate)
-	return p
 }
 
 // remove takes a client out of the hub, and ends its link. What was counted of it
@@ -276,8 +292,9 @@ func (t *Tunnel) place(who Caller, h hello, a *answer) *peer {
 	return p
 }
 
-// guest returns a caller with a shared key as a client, nil if there is no room. t.mu
-// is held.
+// guest returns a caller with a shared key as a client, nil if there is no room. One
+// that is new is not among the hub's clients before it has proved itself, see settled.
+// t.mu is held.
 func (t *Tunnel) guest(h hello) *peer {
 	c, err := t.hub.config.Guest(h.client, h.inner.addrs(), t.busy)
 	if err != nil {
@@ -288,19 +305,7 @@ func (t *Tunnel) guest(h hello) *peer {
 	if p != nil && slices.Equal(p.addrs, c.Addrs) {
 		return p
 	}
-	for _, prefix := range c.owns() {
-		if old := t.hub.owner(prefix.Addr()); old != nil && old != p {
-			t.remove(old) // it was given up for lack of room, and is not there
-		}
-	}
-	known := p != nil
-	p = t.enroll(c)
-	if known { // it had others
-		t.hub.rebuild()
-	} else {
-		t.hub.insert(p)
-	}
-	return p
+	return t.newPeer(c)
 }
 
 // busy reports whether the client of a name is there. t.mu is held.

@@ -60,6 +60,9 @@ func TestHubInside(t *testing.T) {
 func TestMovedWhileCalling(t *testing.T) {
 	sim(t, "another address", func(t *testing.T) {
 		b := newHubBench(t, 1, nil)
+		if err := b.hub.SetPeers([]HubPeer{hubPeer(1), hubPeer(2)}); err != nil {
+			t.Fatal(err)
+		}
 		p := puppetCaller(t, b.road.caller(t), b.config(2))
 		changed := hubPeer(2)
 		changed.Addrs = hubAddrs(22)

@@ -51,18 +51,27 @@ func (b *hubBench) config(n int) Config {
 	return c
 }
 
+// guestOf knows client n by its id.
+func guestOf(id crypto.ClientID, _ []netip.Addr, _ func(string) bool) (HubPeer, error) {
+	if id[0] == 0 {
+		return HubPeer{}, errTest
+	}
+	return hubPeer(int(id[0])), nil
+}
+
+// lengthened is a packet of IPv4 with its length in the header.
+func lengthened(p []byte) []byte {
+	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
+	return p
+}
+
 // newHubBench starts a hub whose clients 1 to n are there.
 func newHubBench(t *testing.T, n int, change func(*Config)) *hubBench {
 	t.Helper()
 	b := &hubBench{t: t, road: newRoad()}
 	c := testConfig(t)
 	c.Listener, c.Local = b.road, hubAddrs(100)
-	c.Hub = &Hub{Guest: func(id crypto.ClientID, _ []netip.Addr, _ func(string) bool) (HubPeer, error) {
-		if id[0] == 0 {
-			return HubPeer{}, errTest
-		}
-		return hubPeer(int(id[0])), nil
-	}}
+	c.Hub = &Hub{Guest: guestOf}
 	if change != nil {
 		change(&c)
 	}
@@ -399,6 +408,9 @@ func TestHubAddress(t *testing.T) {
 			if s := b.hub.Stats(); s.Refused["terms"] == 0 || s.Links != 0 {
 				t.Errorf("state is %+v", s)
 			}
+			if says := strings.Contains(b.hub.log.String(), "no address for a client"); says != (test.id == 0) {
+				t.Errorf("the log says that there is no address: %v", says)
+			}
 		})
 	}
 }
@@ -507,6 +519,9 @@ func TestSetPeers(t *testing.T) {
 	})
 	sim(t, "while it calls", func(t *testing.T) {
 		b := newHubBench(t, 1, nil)
+		if err := b.hub.SetPeers([]HubPeer{hubPeer(1), hubPeer(2)}); err != nil {
+			t.Fatal(err)
+		}
 		p := puppetCaller(t, b.road.caller(t), b.config(2))
 		if err := b.hub.SetPeers([]HubPeer{hubPeer(1)}); err != nil {
 			t.Fatal(err)

@@ -65,8 +65,8 @@ func (t *Tunnel) attach(s *session) {
 		s.end(errRevoked)
 		return
 	}
-	if t.hub != nil && !s.client && innerOf(p.addrs) != innerOf(s.about.Remote) {
-		s.end(errShutdown) // it has other addresses since it was answered, and calls again
+	if t.hub != nil && !s.client && innerOf(p.addrs) != innerOf(s.about.Remote) || !t.settled(p) {
+		s.end(errShutdown) // it has other addresses than it was told, and calls again
 		return
 	}
 	if old := p.link.Load(); old != nil {

@@ -20,8 +20,10 @@ const writeSize = 64 << 10
 type sender struct {
 	*session
 	mu      sync.Mutex
-	quiet   func() bool // nothing is under way in conn; nil: nobody knows, or it is too early
-	err     error       // the first, which ends the session
+	quiet   func() bool                 // nothing is under way in conn; nil: nobody knows, or it is too early
+	atOnce  func(b []byte) (int, error) // writes to conn what there is room for; nil: all
+	hasty   bool                        // who sends must not wait
+	err     error                       // the first, which ends the session
 	wire    wire
 	sealer  *crypto.Sealer
 	changes uint8 // of the generation
@@ -59,7 +61,9 @@ func (w *sender) run() error {
 	var err error
 	w.mu.Lock()
 	if w.line == nil {
-		w.quiet = quiet(w.conn)
+		if o := outletOf(w.conn); o != nil {
+			w.quiet, w.atOnce = o.quiet, o.write
+		}
 	}
 	if w.client {
 		// The first frame proves that this end has the keys of the handshake.
@@ -109,6 +113,10 @@ func (w *sender) turn() (wait time.Duration, err error) {
 // done writes what was made, if that went well, and lets others send.
 func (w *sender) done(err error) error {
 	defer w.mu.Unlock()
+	return w.complete(err)
+}
+
+func (w *sender) complete(err error) error {
 	if w.err == nil {
 		w.err = err
 	}
@@ -116,20 +124,6 @@ func (w *sender) done(err error) error {
 		w.err = w.flush()
 	}
 	return w.err
-}
-
-// direct sends what waits if nothing else is under way, so that a lone packet need
-// not wait for another goroutine. It never blocks: one write finds room in a
-// connection whose buffer is empty. If it reports false, run has to be woken.
-func (w *sender) direct() bool {
-	if !w.mu.TryLock() {
-		return false
-	}
-	if w.quiet == nil || w.ctx.Err() != nil || w.owner.rates.out.limits() || w.allow.probing() || !w.quiet() {
-		w.mu.Unlock()
-		return false
-	}
-	return w.done(w.batches()) == nil
 }
 
 // batches sends waiting packets, until there are none or a write is full.
@@ -355,7 +349,7 @@ func (w *sender) flush() error {
 	if holds {
 		w.allow.hold(true)
 	}
-	n, err := w.conn.Write(w.out)
+	n, err := w.write(w.out)
 	if !holds {
 		w.allow.hold(false)
 	}
@@ -373,12 +367,17 @@ func (w *sender) flush() error {
 	c.wireOut.Add(uint64(sent))
 	c.wireBytesOut.Add(uint64(n))
 	w.bytesOut.Add(uint64(n))
+	w.began = time.Time{}
+	if err == nil && n < len(w.out) {
+		w.keep(n, sent)
+		return nil
+	}
 	c.dropOut(outLinkLost, w.packets-sent)
 	if err != nil {
 		w.broken = true
 		err = lineError(err)
 	}
-	w.out, w.batched, w.packets, w.began = w.out[:0], w.batched[:0], 0, time.Time{}
+	w.out, w.batched, w.packets = w.out[:0], w.batched[:0], 0
 	return err
 }
 

@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"vpnd/conf"
 	"vpnd/serial/serialtest"
 )
 
@@ -75,6 +77,50 @@ func TestExampleStrong(t *testing.T) {
 	w.client.finds(exampleServer)
 	w.client.stop()
 	w.server.stop()
+}
+
+// TestExampleHub has the two clients of the example, with keys, and does to a third one
+// what the README says.
+func TestExampleHub(t *testing.T) {
+	t.Parallel()
+	w := newPeersWorld(t)
+	w.server.example("hub", "server.conf")
+	for name, s := range map[string]*site{"office": w.client, "laptop": w.other} {
+		key := w.enrol(s)
+		must(t, os.Remove(w.peer(s.name)))
+		s.also("cipher aes-256-gcm")
+		text := string(read(t, filepath.Join("../../examples/hub/peers", name+conf.PeerSuffix)))
+		text = regexp.MustCompile(`(?m)^publickey .*`).ReplaceAllString(text, "publickey "+key.Identity().String())
+		text = regexp.MustCompile(`(?m)^secret .*`).ReplaceAllString(text, "secret "+key.Secret().Text())
+		must(t, os.WriteFile(w.peer(name), []byte(text), 0o600))
+	}
+	w.server.start()
+	arrive := func(s *site, want string) {
+		s.start()
+		s.until("up with its address", func(r report) bool { return isUp(r) && slices.Equal(r.Local, []string{want}) })
+		s.reaches(hubInner)
+	}
+	arrive(w.client, "10.99.0.2")
+	arrive(w.other, "10.99.0.3")
+	readme := string(read(t, "../../examples/hub/README"))
+	commands := regexp.MustCompile(`(?m)^    vpnd (invite|revoke) laptop .*$`).FindAllString(readme, -1)
+	if len(commands) != 2 {
+		t.Fatalf("commands are %q", commands)
+	}
+	run := func(command string) {
+		args := strings.Fields(strings.NewReplacer("laptop", "third", "/etc/vpnd/server.conf", w.server.config(), "vpn.example.org", w.outer(w.third)).Replace(command))
+		if e := w.server.run(args[1:]...); e.code != exitOK {
+			t.Fatalf("%s: exit code %d\n%s", command, e.code, e.stderr)
+		}
+	}
+	run(commands[0])
+	w.third.write(string(read(t, w.server.file("third.conf"))))
+	must(t, os.Chmod(w.third.config(), 0o600))
+	arrive(w.third, "10.99.0.4")
+	w.leaves(w.third, func() { run(commands[1]) })
+	for _, s := range []*site{w.client, w.other, w.third, w.server} {
+		s.stop()
+	}
 }
 
 // TestExampleDialup has the two ends call each other by telephone.

@@ -20,13 +20,16 @@ func openPool(c *conf.Config, log *slog.Logger) (*pool.Pool, error) {
 	if len(c.Pool) == 0 {
 		return nil, nil
 	}
-	p, err := pool.Open(filepath.Join(c.StateDir, c.Name+".pool"), c.Pool, log)
+	p, err := pool.Open(poolFile(c), c.Pool, log)
 	if err != nil {
 		return nil, exit(exitConfig, err)
 	}
 	p.Reserve(c.Local)
 	return p, nil
 }
+
+// poolFile is where a hub writes down which client has which address.
+func poolFile(c *conf.Config) string { return filepath.Join(c.StateDir, c.Name+".pool") }
 
 // hub returns what makes the tunnel one of many clients, nil for another end.
 func (d *daemon) hub(c *conf.Config) *tunnel.Hub {
@@ -35,16 +38,25 @@ func (d *daemon) hub(c *conf.Config) *tunnel.Hub {
 	}
 	h := &tunnel.Hub{ClientToClient: c.ClientToClient}
 	if c.Peers == "" {
-		h.Guest = d.guest
+		h.Guest, h.Settle = d.guest, d.settle
 	}
 	return h
 }
 
-// guest gives a client that shares its key a name and addresses.
+// guest offers a client that shares its key a name and addresses.
 func (d *daemon) guest(id crypto.ClientID, wish []netip.Addr, busy func(name string) bool) (tunnel.HubPeer, error) {
 	name := id.String()
-	addrs, err := d.pool.Take(name, wish, busy)
+	addrs, err := d.pool.Offer(name, wish, busy)
 	return tunnel.HubPeer{Name: name, Addrs: addrs}, err
+}
+
+// settle gives such a client what it was offered, if that is to be had still.
+func (d *daemon) settle(p tunnel.HubPeer, busy func(name string) bool) error {
+	addrs, err := d.pool.Take(p.Name, p.Addrs, busy)
+	if err == nil && !slices.Equal(addrs, p.Addrs) {
+		err = fmt.Errorf("%v is taken by now", p.Addrs)
+	}
+	return err
 }
 
 // newRoster returns what keeps the clients of a hub as their files say, nil for another

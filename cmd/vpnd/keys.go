@@ -11,6 +11,12 @@ import (
 
 // loadKeys reads the key files. A sealed one stays sealed, see unlock.
 func (s *secrets) loadKeys(c *conf.Config, problem func(keyword string, err error)) {
+	if c.Key != "" {
+		var err error
+		s.strong, err = crypto.ParseStrongWords(crypto.ClientRole, c.Key)
+		problem("key", err)
+		return
+	}
 	if c.Auth == conf.Strong {
 		file, err := crypto.LoadStrong(c.KeyFile)
 		if err == nil {
@@ -79,7 +85,7 @@ func (s *secrets) about() string {
 // it has no terminal; nil if it needs none, or gets it by itself.
 func (o *options) handOn(sys system) ([]byte, error) {
 	c, err := o.config()
-	if err != nil || c.Auth != conf.Strong {
+	if err != nil || c.Auth != conf.Strong || c.Key != "" {
 		return nil, err
 	}
 	file, err := crypto.LoadStrong(c.KeyFile)

@@ -63,6 +63,7 @@ func needRestart(old, new *conf.Config) (keywords []string) {
 		{"pool", old.Pool, new.Pool},
 		{"peers", old.Peers, new.Peers},
 		{"clienttoclient", old.ClientToClient, new.ClientToClient},
+		{"key", old.Key, new.Key},
 		{"keyfile", old.KeyFile, new.KeyFile},
 		{"oldkeyfile", old.OldKeyFile, new.OldKeyFile},
 		{"passphrase", old.Passphrase, new.Passphrase},

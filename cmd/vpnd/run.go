@@ -66,6 +66,8 @@ type options struct {
 	lookup       bool
 	version      bool
 	help         bool
+	word         string // a command that is a word
+	invite       invitation
 	args         []string
 	flags        *pflag.FlagSet
 }
@@ -88,12 +90,14 @@ func parseOptions(args []string) (*options, error) {
 	f.BoolVarP(&o.checkKey, "check-key", "c", false, "check the key file that is named, change its pass phrase")
 	f.BoolVar(&o.passphrase, "passphrase", false, "with -x: seal the keys under a pass phrase")
 	f.Func("passphrase-fd", "read pass phrases from this descriptor, not from the terminal", o.setPassphraseFD)
+	o.invite.define(f)
 	f.BoolVar(&o.version, "version", false, "print the version")
 	f.BoolVarP(&o.help, "help", "h", false, "print this help")
 	if err := f.Parse(args); err != nil {
 		return o, exitf(exitUsage, "%w\n%s", err, o.usage())
 	}
 	o.args = f.Args()
+	o.takeWord()
 	return o, o.validate()
 }
 
@@ -105,23 +109,28 @@ func (o *options) usage() string {
 		"       vpnd --check [-f FILE]        check the configuration\n" +
 		"       vpnd -t [-f FILE]             test the modem chat\n" +
 		"       vpnd --status [--json] [-f FILE]\n" +
-		"       vpnd --resync CLIENT [-f FILE]\n"
+		"       vpnd --resync CLIENT [-f FILE]\n" +
+		"       vpnd invite CLIENT [-f FILE]  let a client of a hub in, write its file\n" +
+		"       vpnd revoke CLIENT [-f FILE]  shut a client of a hub out\n"
 }
 
 func (o *options) validate() error {
 	commands := 0
-	for _, set := range []bool{o.makeKey, o.makeStrong, o.checkKey, o.check, o.status, o.chat, o.flags.Changed("resync")} {
+	for _, set := range []bool{o.makeKey, o.makeStrong, o.checkKey, o.check, o.status, o.chat, o.flags.Changed("resync"), o.word != ""} {
 		if set {
 			commands++
 		}
 	}
 	switch {
 	case commands > 1:
-		return exitf(exitUsage, "-m, -x, -c, -t, --check, --status and --resync exclude each other")
+		return exitf(exitUsage, "-m, -x, -c, -t, --check, --status, --resync, invite and revoke exclude each other")
 	case o.json && !o.status:
 		return exitf(exitUsage, "--json goes with --status")
-	case len(o.args) > 1 || len(o.args) == 1 && !o.makeKey && !o.makeStrong && !o.checkKey:
+	case o.word == "" && (len(o.args) > 1 || len(o.args) == 1 && !o.makeKey && !o.makeStrong && !o.checkKey):
 		return exitf(exitUsage, "unexpected argument %q\n%s", o.args[len(o.args)-1], o.usage())
+	}
+	if err := o.validateWord(); err != nil {
+		return err
 	}
 	return o.validateStrong()
 }
@@ -210,6 +219,10 @@ func (o *options) run(sys system) error {
 		return o.runChat(sys)
 	case o.resync != "":
 		return o.runResync(sys)
+	case o.word == inviteWord:
+		return o.runInvite(sys)
+	case o.word == revokeWord:
+		return o.runRevoke(sys)
 	}
 	return o.runDaemon(sys)
 }

@@ -27,8 +27,8 @@ func (o *options) validateStrong() error {
 	switch {
 	case o.passphrase && !o.makeStrong:
 		return exitf(exitUsage, "--passphrase goes with -x; -c asks by itself")
-	case o.passphraseFD != nil && (o.makeKey || o.status || o.chat || o.flags.Changed("resync")):
-		return exitf(exitUsage, "--passphrase-fd goes with -x, -c, --check and the daemon")
+	case o.passphraseFD != nil && (o.makeKey || o.status || o.chat || o.flags.Changed("resync") || o.word == revokeWord):
+		return exitf(exitUsage, "--passphrase-fd goes with -x, -c, --check, invite and the daemon")
 	case o.flags.Changed("resync") && (o.resync == "" || len(resyncWord+o.resync) >= maxRequest || strings.Contains(o.resync, "\n")):
 		return exitf(exitUsage, "--resync needs the name of a client, or the id of its link")
 	case o.makeStrong && len(o.args) == 0:

@@ -15,8 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -79,56 +77,6 @@ func Open(path string, ranges []netip.Prefix, log *slog.Logger) (*Pool, error) {
 	return p, nil
 }
 
-// read returns the text of a file, none if there is no file.
-func read(path string) (string, error) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return header + "\n", nil
-	case err != nil:
-		return "", err
-	case !info.Mode().IsRegular() || info.Size() > maxFile:
-		return "", errors.New("not a file of a pool")
-	}
-	text, err := os.ReadFile(path)
-	return string(text), err
-}
-
-func (p *Pool) parse(text string) error {
-	first, rest, _ := strings.Cut(text, "\n")
-	if first != header {
-		return fmt.Errorf("it does not begin with %q", header)
-	}
-	num := 1
-	for line := range strings.Lines(rest) {
-		num++
-		l, err := parseLease(strings.TrimSuffix(line, "\n"))
-		if err != nil {
-			return fmt.Errorf("line %d: %w", num, err)
-		}
-		if p.fits(l) && len(p.leases) < maxClients {
-			p.add(l)
-		}
-	}
-	return nil
-}
-
-func parseLease(line string) (l lease, err error) {
-	words := strings.Split(line, " ")
-	if len(words) < 2 || len(words) > 3 || words[0] == "" || len(words[0]) > maxName {
-		return l, errors.New("not a name and addresses")
-	}
-	l.name = words[0]
-	for _, word := range words[1:] {
-		a, err := netip.ParseAddr(word)
-		if err != nil {
-			return l, err
-		}
-		l.addrs = append(l.addrs, a)
-	}
-	return l, nil
-}
-
 // fits reports whether a lease is one of these ranges, and of nobody else.
 func (p *Pool) fits(l lease) bool {
 	if len(l.addrs) != len(p.ranges) || p.find(l.name) >= 0 {
@@ -182,6 +130,40 @@ func (p *Pool) find(name string) int {
 	return slices.IndexFunc(p.leases, func(l lease) bool { return l.name == name })
 }
 
+// Offer returns what Take would, and gives nothing away: two clients may be offered
+// the same.
+func (p *Pool) Offer(name string, wish []netip.Addr, busy func(name string) bool) (offer []netip.Addr, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	if i := p.find(name); i >= 0 {
+		return slices.Clone(p.leases[i].addrs), nil
+	}
+	oldest := slices.IndexFunc(p.leases, func(l lease) bool { return !busy(l.name) })
+	switch {
+	case len(p.leases) == maxClients && oldest < 0:
+		return nil, ErrFull
+	case len(p.leases) == maxClients:
+		return slices.Clone(p.leases[oldest].addrs), nil
+	}
+	for i, r := range p.ranges {
+		a, ok := p.wished(r, wish)
+		if !ok {
+			a, ok = p.free(i)
+		}
+		if !ok && oldest >= 0 {
+			a, ok = p.leases[oldest].addrs[i], true
+		}
+		if !ok {
+			return nil, fmt.Errorf("pool %v: %w", r, ErrFull)
+		}
+		offer = append(offer, a)
+	}
+	return offer, nil
+}
+
 // Take returns the addresses of a client, the same as ever if it had some. A wish is
 // granted if nobody else has the address. When none is left, the client that was
 // away for the longest time loses its addresses; busy tells which are not away. When
@@ -189,8 +171,8 @@ func (p *Pool) find(name string) int {
 func (p *Pool) Take(name string, wish []netip.Addr, busy func(name string) bool) ([]netip.Addr, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(name) > maxName || strings.ContainsAny(name, " \n") || name == "" {
-		return nil, fmt.Errorf("%q is not a name for a client of a pool", name)
+	if err := checkName(name); err != nil {
+		return nil, err
 	}
 	if i := p.find(name); i >= 0 {
 		l := p.leases[i]
@@ -222,6 +204,14 @@ func (p *Pool) Take(name string, wish []netip.Addr, busy func(name string) bool)
 	return slices.Clone(l.addrs), nil
 }
 
+// checkName returns an error unless a line of the file can have the name.
+func checkName(name string) error {
+	if len(name) > maxName || strings.ContainsAny(name, " \n") || name == "" {
+		return fmt.Errorf("%q is not a name for a client of a pool", name)
+	}
+	return nil
+}
+
 // wished returns the address of a range that a client wishes to have, if it can.
 func (p *Pool) wished(r netip.Prefix, wish []netip.Addr) (netip.Addr, bool) {
 	for _, a := range wish {
@@ -235,18 +225,25 @@ func (p *Pool) wished(r netip.Prefix, wish []netip.Addr) (netip.Addr, bool) {
 // free returns an address of range i that nobody has. One that was given back is not
 // used again before the others.
 func (p *Pool) free(i int) (netip.Addr, bool) {
-	r := p.ranges[i]
-	for range len(p.taken) + len(p.reserved) + 3 { // one more than there can be in the way
-		a := p.next[i].Next()
+	a, ok := Free(p.ranges[i], p.next[i], func(a netip.Addr) bool { return p.taken[a] || p.reserved[a] })
+	p.next[i] = a // of a full range: nothing, so that the next search starts at its begin
+	return a, ok
+}
+
+// Free returns the first address behind another one of a range, or else from its
+// beginning on, that a host can have and that is not taken.
+func Free(r netip.Prefix, behind netip.Addr, taken func(netip.Addr) bool) (netip.Addr, bool) {
+	for a, begun := behind.Next(), false; ; a = a.Next() {
 		if !r.Contains(a) {
-			a = r.Masked().Addr()
+			if begun {
+				return netip.Addr{}, false
+			}
+			a, begun = r.Masked().Addr(), true
 		}
-		p.next[i] = a
-		if p.isFree(r, a) {
+		if usable(r, a) && !taken(a) {
 			return a, true
 		}
 	}
-	return netip.Addr{}, false
 }
 
 // forget takes the addresses of the client that was away for the longest time, and
@@ -274,76 +271,6 @@ func usable(r netip.Prefix, a netip.Addr) bool {
 	first := a == r.Masked().Addr()
 	last := a.Is4() && !r.Contains(a.Next())
 	return !first && !last
-}
-
-// save has the file written soon.
-func (p *Pool) save() {
-	p.dirty = true
-	if p.timer != nil || p.closed {
-		return
-	}
-	p.timer = time.AfterFunc(saveAfter, func() {
-		if err := p.store(); err != nil {
-			p.log.Error("addresses of the pool not stored: they may be others after a restart", "error", err)
-		}
-	})
-}
-
-// store writes the file if there is news.
-func (p *Pool) store() error {
-	p.writing.Lock()
-	defer p.writing.Unlock()
-	text, dirty := p.text()
-	if !dirty {
-		return nil
-	}
-	err := replace(p.path, text)
-	if err != nil {
-		p.mu.Lock()
-		p.dirty = true // the next one tries again
-		p.mu.Unlock()
-	}
-	return err
-}
-
-// text returns what is to be written, and whether that is news.
-func (p *Pool) text() (string, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var b strings.Builder
-	b.WriteString(header + "\n")
-	for _, l := range p.leases {
-		b.WriteString(l.name)
-		for _, a := range l.addrs {
-			b.WriteString(" " + a.String())
-		}
-		b.WriteString("\n")
-	}
-	dirty := p.dirty
-	p.dirty, p.timer = false, nil
-	return b.String(), dirty
-}
-
-// replace makes path a new file with this text. At any moment the old one or the new
-// one is there.
-func replace(path, text string) (err error) {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // Close stores what is not stored.

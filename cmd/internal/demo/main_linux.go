@@ -34,19 +34,20 @@ const (
 func main() {
 	vpnd := flag.String("vpnd", "bin/vpnd", "the program to show")
 	serial := flag.Bool("serial", false, "over a serial line instead of TCP")
+	hub := flag.Bool("hub", false, "one server with two clients")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *vpnd, *serial); err != nil {
+	if err := run(ctx, *vpnd, *serial, *hub); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
-// demo is two hosts, each with the files of its vpnd.
+// demo is two or three hosts, each with the files of its vpnd.
 type demo struct {
-	vpnd           string
-	server, client host
+	vpnd                   string
+	server, client, office host // office: only of a hub
 }
 
 type host struct {
@@ -61,7 +62,7 @@ type step struct {
 	run   func(context.Context) error
 }
 
-func run(ctx context.Context, vpnd string, serial bool) (err error) {
+func run(ctx context.Context, vpnd string, serial, hub bool) (err error) {
 	vpnd, err = filepath.Abs(vpnd)
 	if err != nil {
 		return err
@@ -73,10 +74,13 @@ func run(ctx context.Context, vpnd string, serial bool) (err error) {
 	defer func() { err = errors.Join(err, l.Close()) }()
 	d := demo{vpnd: vpnd}
 	steps := d.overTCP(l)
-	if serial {
+	switch {
+	case serial:
 		c := newCable(l)
 		defer c.close()
 		steps = d.overCable(l, c)
+	case hub:
+		steps = d.overHub(l)
 	}
 	for _, step := range steps {
 		fmt.Printf("\n== %s\n", step.title)
@@ -274,23 +278,34 @@ func (d *demo) ask() (st struct {
 	return st, err
 }
 
-// stop ends both daemons and looks whether they put the hosts back.
+// stop ends all daemons and looks whether they put the hosts back.
 func (d *demo) stop(ctx context.Context) error {
-	for _, h := range []host{d.client, d.server} {
-		if err := h.daemon.Signal(syscall.SIGTERM); err != nil {
+	for _, h := range []*host{&d.client, &d.office, &d.server} {
+		if err := d.ends(ctx, h); err != nil {
 			return err
 		}
-		if code, err := h.daemon.Wait(ctx); err != nil || code != 0 {
-			return fmt.Errorf("%s ended with code %d: %w", h.Name(), code, err)
-		}
 	}
-	fmt.Println("both daemons ended, interfaces and routes are gone, and so are the namespaces in a moment")
+	fmt.Println("all daemons ended, interfaces and routes are gone, and so are the namespaces in a moment")
+	return nil
+}
+
+// ends ends the daemon of a host that has one.
+func (d *demo) ends(ctx context.Context, h *host) error {
+	if h.daemon == nil {
+		return nil
+	}
+	if err := h.daemon.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if code, err := h.daemon.Wait(ctx); err != nil || code != 0 {
+		return fmt.Errorf("%s ended with code %d: %w", h.Name(), code, err)
+	}
 	return nil
 }
 
 // logs is what the daemons said, for a demo that failed.
 func (d *demo) logs() (text string) {
-	for _, h := range []host{d.server, d.client} {
+	for _, h := range []host{d.server, d.client, d.office} {
 		if h.daemon != nil {
 			text += "\n-- log of " + h.Name() + "\n" + h.daemon.Stderr.String()
 		}

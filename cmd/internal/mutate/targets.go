@@ -14,8 +14,10 @@ var targets = []target{
 	{"tunnel/number", `^(batch|client|journal|number)\.go `},
 	{"cmd/internal/registry", `^(message|codec|datagram|state|stateparse|handler|client|saved)\.go `},
 	{"cmd/internal/settings", `^(compare|networks)\.go |^assign\.go setPassword$|^problem\.go check`},
+	{"conf", `^(peers|invite)\.go |^check\.go parser\.checkKey$|^conf\.go ParseFile$`},
+	{"tunnel/pool", `^pool\.go |^file\.go (parseLease|Pool\.parse)$`},
 	{"compress", `^decoder\.go `},
-	{"tunnel", `^(hello|serve|auth|strong|lobby|receive|rekey|delay|gate|hub|peer|line_receive|line_answer|line_call)\.go ` +
+	{"tunnel", `^(hello|serve|auth|strong|lobby|receive|rekey|delay|gate|hub|guest|peer|direct|line_receive|line_answer|line_call)\.go ` +
 		`|^call\.go Tunnel\.(attempt|greetServer|judge)$` +
 		`|^segments\.go offload\.(headers|many)$|^deliver\.go deliverer\.deliverWhole$` +
 		`|^session\.go (Tunnel\.newSession|lineError|session\.(post|run|hangUp|hangUpConn))$`},
