@@ -8,12 +8,12 @@ export CGO_ENABLED = 0
 # The race detector needs cgo.
 RACE = CGO_ENABLED=1 $(GO) test -race
 
-.PHONY: all build test check cc lighttpd demo demo-serial demo-hub bench bench-slow bench-age bench-peers scale fuzz mutate siege soak install clean
+.PHONY: all build test check cc lighttpd demo demo-serial demo-hub demo-mesh bench bench-slow bench-age bench-peers scale fuzz mutate siege soak install clean
 
 all: build
 
 build:
-	$(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/vpnd ./cmd/nexus
+	$(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/vpnd ./cmd/nexus ./cmd/packthread
 
 test: check cc lighttpd
 	$(RACE) -count=1 -timeout 20m ./...
@@ -33,7 +33,7 @@ check:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) mod verify
-	for os in freebsd darwin openbsd; do GOOS=$$os $(GO) build -o /dev/null ./cmd/vpnd && GOOS=$$os $(GO) build -o /dev/null ./cmd/nexus || exit 1; done
+	for os in freebsd darwin openbsd; do for cmd in vpnd nexus packthread; do GOOS=$$os $(GO) build -o /dev/null ./cmd/$$cmd || exit 1; done; done
 
 demo: build
 	$(GO) run ./cmd/internal/demo -vpnd bin/vpnd
@@ -45,6 +45,11 @@ demo-serial: build
 # A hub: clients are invited, reach each other, and one is revoked.
 demo-hub: build
 	$(GO) run ./cmd/internal/demo -vpnd bin/vpnd -hub
+
+# Four networks that find each other through nexus: addresses change, one is behind
+# NAT, nexus dies.
+demo-mesh: build lighttpd
+	$(GO) run ./cmd/internal/demo -mesh bin
 
 # The stages one by one, then vpnd beside other tunnels; docs/performance.md has
 # the figures. ARGS="-only vpnd-* -runs 1" for a part. What is not installed is
@@ -104,7 +109,9 @@ install:
 	@test -x bin/vpnd || { echo 'run "make" first'; exit 1; }
 	install -D -m 755 bin/vpnd $(DESTDIR)$(PREFIX)/sbin/vpnd
 	install -D -m 755 bin/nexus $(DESTDIR)$(PREFIX)/sbin/nexus
+	install -D -m 755 bin/packthread $(DESTDIR)$(PREFIX)/sbin/packthread
 	install -D -m 644 docs/nexus.8 $(DESTDIR)$(PREFIX)/share/man/man8/nexus.8
+	install -D -m 644 docs/packthread.8 $(DESTDIR)$(PREFIX)/share/man/man8/packthread.8
 	install -D -m 644 docs/vpnd.8 $(DESTDIR)$(PREFIX)/share/man/man8/vpnd.8
 	install -D -m 644 docs/vpnd.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/vpnd.conf.5
 

@@ -80,6 +80,10 @@
 // Whoever steals the server's private key later can read in a recorded F1 whose it is
 // and its payload, but neither F2 nor any frame.
 //
+// In a mesh each gateway is client and server of each other one. The shared secret is
+// HKDF(password's psk, the smaller public key | the greater one, "vpnd mesh link", 32), and
+// number and before are 0: the server remembers the last flights, as with a shared key.
+//
 // # Hail
 //
 // On a serial line a server without a session says

@@ -69,12 +69,13 @@ type StrongDoor struct {
 	own    *Identity
 	door   *Key // without an id
 	peer   func(KeyID) *Peer
+	seen   *recent // nil: flights have transaction numbers
 }
 
 // NewStrongDoor returns the door of a server. peer returns the client of a link, or
 // nil if there is none; several goroutines call it, and read random, at once.
 func NewStrongDoor(random io.Reader, own *Identity, peer func(KeyID) *Peer) *StrongDoor {
-	return &StrongDoor{random, own, &Key{door: own.public.doorKey()}, peer}
+	return &StrongDoor{random: random, own: own, door: &Key{door: own.public.doorKey()}, peer: peer}
 }
 
 // StrongCall is a first flight that proved its key. That does not make it a new one:
@@ -91,7 +92,8 @@ type StrongCall struct {
 	call Call
 }
 
-// Open checks a first flight. Its error is ErrAuth; then the caller must not answer.
+// Open checks a first flight. Its error is ErrAuth, or that of NewMeshDoor; then the
+// caller must not answer.
 func (d *StrongDoor) Open(f1 []byte) (*StrongCall, error) {
 	if len(f1) != F1Size || !hmac.Equal(f1[doorAt:], d.door.doorTag(f1[:doorAt])) {
 		return nil, ErrAuth
@@ -112,6 +114,9 @@ func (d *StrongDoor) Open(f1 []byte) (*StrongCall, error) {
 	payload, _, _, err := state.ReadMessage(nil, message)
 	if err != nil {
 		return nil, ErrAuth
+	}
+	if d.seen != nil && !d.seen.add([pointSize]byte(e)) {
+		return nil, ErrReplay
 	}
 	return &StrongCall{
 		Peer:   peer,

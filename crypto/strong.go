@@ -2,6 +2,7 @@ package crypto
 
 import (
 	"bytes"
+	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -162,6 +163,11 @@ func (p *Peer) ID() KeyID { return p.id }
 
 // Public returns the client's public key.
 func (p *Peer) Public() PublicKey { return p.public }
+
+// Same reports whether two are the same client.
+func (p *Peer) Same(other *Peer) bool {
+	return p.public == other.public && subtle.ConstantTimeCompare(p.psk[:], other.psk[:]) == 1
+}
 
 // String returns the link's id.
 func (p Peer) String() string { return "link " + p.id.String() }

@@ -229,10 +229,21 @@ func (f *search) stop() {
 	}
 }
 
-// attempt dials once and shakes hands. The session lives in ctx, the attempt in
-// limit.
+// target is whom to call.
+type target struct {
+	dial  Dial
+	key   Key
+	owner *peer // in a mesh
+}
+
+// attempt calls the server.
 func (t *Tunnel) attempt(ctx, limit context.Context, dial Dial) (*session, error) {
-	conn, err := dial(limit)
+	return t.reach(ctx, limit, target{dial: dial, key: t.key})
+}
+
+// reach dials once and shakes hands. The session lives in ctx, the attempt in limit.
+func (t *Tunnel) reach(ctx, limit context.Context, to target) (*session, error) {
+	conn, err := to.dial(limit)
 	if err != nil {
 		return nil, slow(limit, err)
 	}
@@ -243,7 +254,7 @@ func (t *Tunnel) attempt(ctx, limit context.Context, dial Dial) (*session, error
 		}
 	}
 	stop := context.AfterFunc(limit, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	g, err := t.greetServer(conn)
+	g, err := t.greetServer(conn, to)
 	stop()
 	if err == nil {
 		err = context.Cause(limit) // an answer after the end of the time is none
@@ -271,9 +282,9 @@ func slow(limit context.Context, err error) error {
 }
 
 // greetServer sends the first flight and takes the answer.
-func (t *Tunnel) greetServer(conn net.Conn) (greeting, error) {
+func (t *Tunnel) greetServer(conn net.Conn, to target) (greeting, error) {
 	h := t.hello()
-	handshake, f1, err := t.key.Initiate(h.append(nil))
+	handshake, f1, err := to.key.Initiate(h.append(nil))
 	if err != nil {
 		return greeting{}, err
 	}
@@ -292,24 +303,24 @@ func (t *Tunnel) greetServer(conn net.Conn) (greeting, error) {
 	if err != nil {
 		return greeting{}, err
 	}
-	if err := t.judge(h, a); err != nil {
+	if err := judge(to.key, h, a); err != nil {
 		return greeting{}, err
 	}
 	if err := t.checkAddrs(a); err != nil {
 		return greeting{}, err
 	}
-	return greeting{conn: conn, wire: stream{}, answer: a, peer: a.terms, inner: a.inner, keys: keys, who: Caller{Key: t.key.ID()}}, nil
+	return greeting{conn: conn, wire: stream{}, answer: a, peer: a.terms, inner: a.inner, keys: keys, who: Caller{Key: to.key.ID()}, owner: to.owner}, nil
 }
 
 // errTold says that the next call will have a greater number.
 var errTold = errors.New("the server has told the last transaction number: the next call has a greater one")
 
 // judge is the client's look at an answer that is authentic.
-func (t *Tunnel) judge(h hello, a answer) error {
+func judge(key Key, h hello, a answer) error {
 	if a.reason != reasonNumber {
 		return h.check(a)
 	}
-	if err := t.key.Raise(a.number); err != nil {
+	if err := key.Raise(a.number); err != nil {
 		return err
 	}
 	return errTold

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -91,6 +92,9 @@ func (t *Tunnel) read(b *queue.Buffer) (next *queue.Buffer) {
 // peerTo returns who is to get a packet of the host, which may be anything.
 func (t *Tunnel) peerTo(p []byte) *peer {
 	if t.hub != nil {
+		if via, ok := t.hub.carriedBy(p); ok {
+			return cmp.Or(via, t.point)
+		}
 		if to := t.hub.owner(destinationOf(p)); to != nil {
 			return to
 		}

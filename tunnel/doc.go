@@ -102,6 +102,16 @@
 // CONFIRM has come. Who has an address is found in
 // a table that is replaced when clients change, so that packets need no lock.
 //
+// A hub of a mesh, see Mesh, calls its peers as well, directly or through others, see
+// carrier.go. Each peer has two diallers for that, and may have a second link for a while:
+//
+//	no link ---- a dialler, or the peer, calls ---> link <------------ 5 s ------------+
+//	   ^                                             |                                  |
+//	   |                       either end calls again, as it does not trust the link,  |
+//	   |                       or as both have called                                  |
+//	   |                                             v                                  |
+//	   +--- neither answers ---- two links: the new one, or the better one of both if it answers
+//
 // # A serial line
 //
 // A line loses and damages frames, so each says which keys it has; line.go has the

@@ -75,6 +75,9 @@ func (g *gate) cross(to *peer, size int) {
 // for a reason, it goes to another client, or to the host for nil.
 func (g *gate) judge(p []byte) (to *peer, why dropIn, ok bool) {
 	hub, dst := g.t.hub, destinationOf(p)
+	if to, ok := g.carry(p); ok {
+		return to, 0, true
+	}
 	switch {
 	case isLocal(p):
 		return nil, inLocal, false

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,8 @@ type Hub struct {
 	// Settle is called when such a client has proved itself: from now on the addresses
 	// are its own. After an error it has to call again. It may be nil.
 	Settle func(c HubPeer, busy func(name string) bool) error
+	// Mesh has the hub call its peers; nil: it is called only.
+	Mesh *Mesh
 }
 
 // HubPeer is what a hub knows of a client.
@@ -41,6 +44,13 @@ type HubPeer struct {
 	Subnets []netip.Prefix
 	// Rate is how many bytes may go each way in a second; 0 is any number.
 	Rate int
+
+	// Of a peer of a mesh: what to call it with, nil if it is not to be called; where, the
+	// zero AddrPort if that is not known; and whether, of two links, the one that this
+	// end has called for stays.
+	Call     Key
+	Endpoint netip.AddrPort
+	Ours     bool
 }
 
 // owns returns all prefixes of a peer.
@@ -62,14 +72,22 @@ type hub struct {
 	// take milliseconds, and clients must not have the whole processor for that.
 	slow chan struct{}
 
+	// Of a mesh.
+	inner    atomic.Pointer[netip.Addr]           // this end's own
+	gateways atomic.Pointer[map[netip.Addr]*peer] // by their inner addresses
+	calls    sync.WaitGroup                       // diallers, and the sessions that they made
+
 	// Tunnel.mu guards the rest.
-	peers map[string]*peer
+	peers  map[string]*peer
+	life   context.Context // of a mesh that calls, else nil
+	joined uint64          // links of a mesh until now
 }
 
 func newHub(c *Hub) *hub {
 	h := &hub{config: c, peers: make(map[string]*peer), slow: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 	h.byAddr.Store(new(bart.Table[*peer]))
 	h.outer.Store(new(bart.Table[int]))
+	h.gateways.Store(&map[netip.Addr]*peer{})
 	return h
 }
 
@@ -186,6 +204,7 @@ func (t *Tunnel) lookAtLinks() {
 		if _, err := s.look(); err != nil {
 			s.end(err)
 		}
+		t.settleTie(p)
 	}
 }
 
@@ -205,6 +224,9 @@ func (t *Tunnel) enroll(c HubPeer) *peer {
 		s.end(errShutdown) // it calls again, and is given the new ones
 	}
 	p.become(c)
+	if t.hub.isMesh() {
+		t.enrollCalls(p, c)
+	}
 	return p
 }
 
@@ -227,7 +249,10 @@ func (p *peer) become(c HubPeer) {
 func (t *Tunnel) remove(p *peer) {
 	p.gone = true
 	delete(t.hub.peers, p.name)
-	if s := p.link.Load(); s != nil {
+	if p.calls.stop != nil {
+		p.calls.stop()
+	}
+	for s := p.link.Load(); s != nil; s = p.link.Load() { // a peer of a mesh may have two
 		t.detachLocked(s, errRevoked)
 		s.end(errRevoked)
 	}
@@ -250,13 +275,17 @@ func (p *peer) owns() []netip.Prefix {
 
 // rebuild makes the table of addresses. Tunnel.mu is held.
 func (h *hub) rebuild() {
-	table := new(bart.Table[*peer])
+	table, gateways := new(bart.Table[*peer]), make(map[netip.Addr]*peer)
 	for _, p := range h.peers {
 		for _, prefix := range p.owns() {
 			table.Insert(prefix, p)
 		}
+		for _, a := range p.addrs {
+			gateways[a] = p
+		}
 	}
 	h.byAddr.Store(table)
+	h.gateways.Store(&gateways)
 }
 
 // insert adds a client to the table of addresses. Tunnel.mu is held.

@@ -116,7 +116,7 @@ func (d *lineDriver) accept(ctx context.Context, text []byte, keys *crypto.Gener
 	if err != nil {
 		return err
 	}
-	if err := d.judge(d.calling.hello, a); err != nil {
+	if err := judge(d.key, d.calling.hello, a); err != nil {
 		return err
 	}
 	if err := d.checkAddrs(a); err != nil {

@@ -25,7 +25,12 @@ type peer struct {
 	addrs  []netip.Addr
 	behind []netip.Prefix
 
+	// Of a mesh.
+	doubt atomic.Int64         // clock since when an answer on the link counts, ns
+	via   atomic.Pointer[peer] // whom a link through a third peer goes through
+
 	// Tunnel.mu guards the rest.
+	calls  equal
 	since  time.Time // of the state
 	reason string    // of no link
 	flaps  flapLimit
@@ -53,6 +58,13 @@ func (t *Tunnel) peers() []*peer {
 	return t.hub.list()
 }
 
+// addrsOf returns the inner addresses of a peer.
+func (t *Tunnel) addrsOf(p *peer) []netip.Addr {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return p.addrs
+}
+
 // attach makes s the link of its peer. The one before, if there is one, is displaced:
 // the new one is used at once, without waiting for the end of the old. But if the one
 // before has called later, s is the one that is displaced: its peer has given it
@@ -67,6 +79,10 @@ func (t *Tunnel) attach(s *session) {
 	}
 	if t.hub != nil && !s.client && innerOf(p.addrs) != innerOf(s.about.Remote) || !t.settled(p) {
 		s.end(errShutdown) // it has other addresses than it was told, and calls again
+		return
+	}
+	if t.hub.isMesh() {
+		t.join(s)
 		return
 	}
 	if old := p.link.Load(); old != nil {
@@ -101,6 +117,10 @@ func (t *Tunnel) detach(s *session, cause error) {
 }
 
 func (t *Tunnel) detachLocked(s *session, cause error) {
+	if t.hub.isMesh() {
+		t.part(s, cause)
+		return
+	}
 	p := s.owner
 	if !p.link.CompareAndSwap(s, nil) {
 		return

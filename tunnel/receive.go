@@ -237,6 +237,7 @@ func (r *receiver) pong(payload []byte) {
 	now, stamp := r.t.config.Now(), time.Duration(binary.BigEndian.Uint64(payload))
 	if now >= stamp {
 		r.rtt.Store(int64(now - stamp))
+		r.ponged.Store(int64(stamp)) // what was sent later may never arrive
 	}
 	if r.line != nil {
 		r.line.speed.answered(stamp, time.Duration(binary.BigEndian.Uint64(payload[stampSize:])), now)

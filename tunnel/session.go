@@ -82,6 +82,8 @@ type message struct {
 type session struct {
 	t         *Tunnel
 	owner     *peer
+	relayed   bool       // through a third peer of a mesh
+	order     uint64     // of the links of a mesh
 	count     *counters  // of the owner
 	inside    *deliverer // of the owner
 	conn      net.Conn
@@ -108,6 +110,7 @@ type session struct {
 
 	heard    atomic.Int64 // clock at the last authentic frame, ns
 	moved    atomic.Int64 // clock at the last packets that came, ns
+	ponged   atomic.Int64 // clock when the last PING left that was answered, or at the start, ns
 	answered atomic.Bool  // there was one
 	rtt      atomic.Int64 // ns
 	epoch    atomic.Uint64
@@ -158,6 +161,10 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 		line:      g.line,
 	}
 	s.count, s.inside = s.owner.count, s.owner.inside
+	if t.hub.isMesh() {
+		s.relayed = t.hub.gateway(addrOf(g.conn).Addr()) != nil
+		s.log = s.log.With("gateway", s.owner.name)
+	}
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	if mtu := min(t.config.MTU, g.peer.mtu); mtu < defaultMTU {
 		s.clamp = mtu
@@ -171,6 +178,7 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 	s.receive.init(s, opener, g.answer.compression)
 	s.heard.Store(int64(t.config.Now()))
 	s.moved.Store(s.heard.Load())
+	s.ponged.Store(s.heard.Load())
 	s.about = Link{
 		Name:        s.owner.name,
 		Peer:        g.conn.RemoteAddr().String(),
@@ -182,7 +190,10 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 	if g.caller != (crypto.ClientID{}) {
 		s.about.Client = g.caller.String()
 	}
-	if t.hub != nil && !client {
+	switch {
+	case t.hub != nil && client:
+		s.about.Remote = t.addrsOf(s.owner)
+	case t.hub != nil:
 		s.about.Remote = g.answer.yours.addrs()
 	}
 	if client && t.hub == nil { // what is too much waits here, where flows take turns, and not in the connection
@@ -391,6 +402,7 @@ func (s *session) snapshot() Link {
 	l.Epoch, l.Ratchets, l.Rekeys = s.epoch.Load(), s.ratchets.Load(), s.rekeys.Load()
 	l.LastPacket = time.Now().Add(time.Duration(s.heard.Load()) - s.t.config.Now())
 	l.RoundTrip = time.Duration(s.rtt.Load())
+	l.Through = s.through()
 	l.BytesIn, l.BytesOut = s.bytesIn.Load(), s.bytesOut.Load()
 	return l
 }

@@ -145,7 +145,8 @@ type Link struct {
 	Rekeys      uint64        `json:"rekeys"`
 	LastPacket  time.Time     `json:"last_packet"` // last authentic frame
 	RoundTrip   time.Duration `json:"round_trip_ns"`
-	BytesOut    uint64        `json:"bytes_out"` // on the wire
+	Through     string        `json:"through,omitempty"` // third peer of a mesh
+	BytesOut    uint64        `json:"bytes_out"`         // on the wire
 	BytesIn     uint64        `json:"bytes_in"`
 }
 

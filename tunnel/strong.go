@@ -25,7 +25,8 @@ const resyncTime = 15 * time.Minute
 // StrongDoor is that of a server with strong keys. Its peers may change at any time.
 type StrongDoor struct {
 	door    *crypto.StrongDoor
-	numbers *number.Journal
+	numbers *number.Journal // nil in a mesh
+	calls   atomic.Uint64   // in a mesh
 	peers   atomic.Pointer[roster]
 }
 
@@ -42,9 +43,21 @@ type knownPeer struct {
 func NewStrongDoor(random io.Reader, own *crypto.Identity, numbers *number.Journal) *StrongDoor {
 	d := &StrongDoor{numbers: numbers}
 	d.peers.Store(&roster{})
-	d.door = crypto.NewStrongDoor(random, own, func(id crypto.KeyID) *crypto.Peer { return (*d.peers.Load())[id].peer })
+	d.door = crypto.NewStrongDoor(random, own, d.find)
 	return d
 }
+
+// NewMeshDoor returns the door of a gateway of a mesh that knows nobody yet. Its callers
+// have no transaction numbers.
+func NewMeshDoor(random io.Reader, own *crypto.Identity) *StrongDoor {
+	d := &StrongDoor{}
+	d.peers.Store(&roster{})
+	d.door = crypto.NewMeshDoor(random, own, d.find)
+	return d
+}
+
+// find returns the client of a link, or nil.
+func (d *StrongDoor) find(id crypto.KeyID) *crypto.Peer { return (*d.peers.Load())[id].peer }
 
 // SetPeers replaces the peers. Who is not among them is a stranger from then on;
 // sessions that are there stay. Two peers with one key or one name are an error,
@@ -58,6 +71,9 @@ func (d *StrongDoor) SetPeers(all []Peer) error {
 		}
 		if names[p.Name] {
 			return fmt.Errorf("there are two peers %s", p.Name)
+		}
+		if old, ok := (*d.peers.Load())[peer.ID()]; ok && old.peer.Same(peer) {
+			peer = old.peer // whose flight is being opened is not turned away
 		}
 		next[peer.ID()], names[p.Name] = knownPeer{p.Name, peer}, true
 	}
@@ -78,6 +94,10 @@ func (d *StrongDoor) Open(f1 []byte) (*Call, error) {
 		return nil, crypto.ErrAuth
 	}
 	call := &Call{Caller: Caller{known.name, id}, Hello: c.Hello, Order: c.Number, Answer: c.Answer}
+	if d.numbers == nil {
+		call.Order = d.calls.Add(1)
+		return call, nil
+	}
 	finding, err := d.numbers.Accept(number.ID(id), number.Call{Number: c.Number, Before: c.Before})
 	if used := (*number.UsedError)(nil); errors.As(err, &used) {
 		if !used.Told {
@@ -138,15 +158,21 @@ func NewStrongKey(random io.Reader, key *crypto.StrongKey, numbers *number.Clien
 	return strongKey{random, key, numbers}
 }
 
+// NewMeshKey returns what a gateway of a mesh calls a peer with.
+func NewMeshKey(random io.Reader, key *crypto.StrongKey) Key { return strongKey{random, key, nil} }
+
 type strongKey struct {
 	random  io.Reader
 	key     *crypto.StrongKey
-	numbers *number.Client
+	numbers *number.Client // nil in a mesh
 }
 
 func (k strongKey) ID() crypto.KeyID { return k.key.ID() }
 
 func (k strongKey) Initiate(hello []byte) (*crypto.Initiator, []byte, error) {
+	if k.numbers == nil {
+		return crypto.InitiateStrong(k.key, k.random, 0, 0, hello)
+	}
 	call, err := k.numbers.Next()
 	if err != nil {
 		return nil, nil, err
@@ -156,4 +182,9 @@ func (k strongKey) Initiate(hello []byte) (*crypto.Initiator, []byte, error) {
 
 func (k strongKey) Hails(message []byte) bool { return k.key.Hails(message) }
 
-func (k strongKey) Raise(last uint64) error { return k.numbers.Raise(last) }
+func (k strongKey) Raise(last uint64) error {
+	if k.numbers == nil {
+		return errors.New("peer tells a transaction number, which a mesh does not have")
+	}
+	return k.numbers.Raise(last)
+}

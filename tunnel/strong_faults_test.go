@@ -169,7 +169,7 @@ func TestStrongToldInVain(t *testing.T) {
 			"told":    {vectorTold(t), errTest},
 			"refused": {answer{reason: reasonCipher, number: 7}, nil},
 		} {
-			if err := tunnel.judge(tunnel.hello(), test.a); err == nil || errors.Is(err, errTold) || test.want != nil && err != test.want {
+			if err := judge(tunnel.key, tunnel.hello(), test.a); err == nil || errors.Is(err, errTold) || test.want != nil && err != test.want {
 				t.Errorf("%s: error %v, want %v", name, err, test.want)
 			}
 		}

@@ -167,8 +167,13 @@ func (t *Tunnel) Tune(tune Tuning) {
 	}
 }
 
-// Redial makes a client drop its link, or its wait, and dial now.
+// Redial makes a client drop its link, or its wait, and dial now. A mesh calls all peers
+// whose links do not answer at once.
 func (t *Tunnel) Redial() {
+	if t.hub.isMesh() {
+		t.mistrustAll()
+		return
+	}
 	select {
 	case t.redial <- struct{}{}:
 	default:
@@ -191,7 +196,12 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	case t.hub != nil:
 		watched, stop := context.WithCancel(ctx)
 		reader.Go(func() { t.watchLinks(watched) })
+		hangUp := func() {}
+		if t.hub.isMesh() {
+			hangUp = t.startMesh(ctx)
+		}
 		err = t.serve(ctx)
+		hangUp()
 		stop()
 	case t.config.Listener != nil:
 		err = t.serve(ctx)

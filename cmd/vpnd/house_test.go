@@ -17,7 +17,7 @@ func TestImports(t *testing.T) {
 	allowed := map[string]string{
 		"cmd/vpnd":                "conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif tunnel/number tunnel/pool",
 		"cmd/internal/bench":      "cmd/internal/lab cmd/internal/router serial/serialtest",
-		"cmd/internal/demo":       "cmd/internal/lab serial/serialtest",
+		"cmd/internal/demo":       "cmd/internal/lab cmd/internal/meshlab serial/serialtest",
 		"cmd/internal/dictionary": "",
 		"cmd/internal/lab":        "",
 		"cmd/internal/mutate":     "",
@@ -39,7 +39,9 @@ func TestImports(t *testing.T) {
 		"tunnel/queue":            "",
 
 		"cmd/nexus":             "cmd/internal/registry cmd/internal/settings crypto",
+		"cmd/packthread":        "cmd/internal/mesh cmd/internal/registry cmd/internal/settings crypto tunnel tunnel/link tunnel/netif",
 		"cmd/internal/mesh":     "cmd/internal/registry crypto",
+		"cmd/internal/meshlab":  "cmd/internal/lab",
 		"cmd/internal/registry": "cmd/internal/settings crypto",
 		"cmd/internal/settings": "crypto",
 	}

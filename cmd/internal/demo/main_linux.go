@@ -35,10 +35,15 @@ func main() {
 	vpnd := flag.String("vpnd", "bin/vpnd", "the program to show")
 	serial := flag.Bool("serial", false, "over a serial line instead of TCP")
 	hub := flag.Bool("hub", false, "one server with two clients")
+	mesh := flag.String("mesh", "", "show nexus and packthread instead, which are in this directory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *vpnd, *serial, *hub); err != nil {
+	demo := func() error { return run(ctx, *vpnd, *serial, *hub) }
+	if *mesh != "" {
+		demo = func() error { return runMesh(ctx, *mesh) }
+	}
+	if err := demo(); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -82,13 +87,19 @@ func run(ctx context.Context, vpnd string, serial, hub bool) (err error) {
 	case hub:
 		steps = d.overHub(l)
 	}
+	return play(ctx, steps, d.logs)
+}
+
+// play runs one scene after the other. logs is what is said of the programs when one
+// fails.
+func play(ctx context.Context, steps []step, logs func() string) error {
 	for _, step := range steps {
 		fmt.Printf("\n== %s\n", step.title)
 		limited, cancel := context.WithTimeout(ctx, tooLong)
 		err := step.run(limited)
 		cancel()
 		if err != nil {
-			return fmt.Errorf("%s: %w%s", step.title, err, d.logs())
+			return fmt.Errorf("%s: %w%s", step.title, err, logs())
 		}
 	}
 	return nil

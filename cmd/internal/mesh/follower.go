@@ -16,6 +16,9 @@ const (
 	// pollMin and pollMax bound the time from one table to the next.
 	pollMin = 45 * time.Second
 	pollMax = 60 * time.Second
+	// pollSoon is the time to the next table after one with news, if no nudge has come at
+	// this place yet: others may be about to start, too. It doubles with each table.
+	pollSoon = 4 * time.Second
 	// nudgeSpread is how long a gateway may wait after a nudge, so that not all ask at
 	// once; nudgePause is the shortest time between two tables that nudges ask for.
 	nudgeSpread = 300 * time.Millisecond
@@ -51,6 +54,9 @@ type Follower struct {
 	table *registry.Table    // nil: none yet
 	err   error              // of the last try
 	at    time.Time          // of the last table from nexus
+
+	nudged bool // nudges reach this place
+	same   int  // tables in a row that had no news
 }
 
 // NewFollower returns a follower that begins with the saved table. changed is called
@@ -79,6 +85,7 @@ func (f *Follower) Register() {
 	ring(f.kick)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.nudged, f.same = false, -1
 	if f.abort != nil {
 		f.abort()
 	}
@@ -134,7 +141,7 @@ func (f *Follower) round(ctx context.Context, failures *int) time.Duration {
 	}
 	*failures = 0
 	f.take(t)
-	return untilNext(t)
+	return f.untilNext(t)
 }
 
 // ask asks nexus, until Register cannot wait any more.
@@ -174,6 +181,9 @@ func (f *Follower) fail(err error, failures int) {
 // take takes a table from nexus.
 func (f *Follower) take(t *registry.Table) {
 	f.mu.Lock()
+	if f.same++; f.at.IsZero() || t.Serial != f.table.Serial {
+		f.same = 0
+	}
 	t = merge(t, f.table)
 	f.err, f.at = nil, time.Now()
 	f.mu.Unlock()
@@ -192,8 +202,13 @@ func (f *Follower) keep(t *registry.Table) {
 }
 
 // untilNext returns when to ask again: earlier if a lease ends, as nexus may not tell.
-func untilNext(t *registry.Table) time.Duration {
+func (f *Follower) untilNext(t *registry.Table) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	wait := pollMin + rand.N(pollMax-pollMin)
+	if !f.nudged && f.same < 4 {
+		wait = pollSoon << f.same
+	}
 	for _, g := range t.Gateways {
 		if g.State == registry.Live {
 			wait = min(wait, g.Left+rand.N(leaseSpread))
@@ -224,6 +239,9 @@ func (f *Follower) wait(ctx context.Context, d time.Duration) {
 			return
 		case <-nudge:
 			nudge = nil // one is enough
+			f.mu.Lock()
+			f.nudged = true
+			f.mu.Unlock()
 			soon := max(rand.N(nudgeSpread), nudgePause-time.Since(began))
 			if left := d - time.Since(began); soon < left {
 				timer.Reset(soon)

@@ -120,12 +120,17 @@ func TestPoll(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		count, times := n.asked()
-		if count < 60 || count > 81 {
+		if count < 60 || count > 85 {
 			t.Errorf("asked %d times in an hour", count)
 		}
 		for i := range times[1:] {
-			if d := times[i+1].Sub(times[i]); d < pollMin || d > pollMax {
-				t.Errorf("%v from one question to the next", d)
+			least, most := pollMin, pollMax
+			if i < 4 { // no nudge has come
+				least = pollSoon << i
+				most = least
+			}
+			if d := times[i+1].Sub(times[i]); d < least || d > most {
+				t.Errorf("%v from question %d to the next", d, i)
 			}
 		}
 		if got := len(tables()); got != count {
@@ -216,7 +221,9 @@ func TestLeaseEnd(t *testing.T) {
 	dir := stateDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		n := &fakeNexus{table: live(20 * time.Second)}
-		_, _, _, stop := follow(t, dir, n)
+		f, _, _, stop := follow(t, dir, n)
+		ring(f.nudge)
+		time.Sleep(nudgePause)
 		synctest.Wait()
 		n.asked()
 		began := time.Now()
@@ -356,4 +363,35 @@ func TestListen(t *testing.T) {
 	if _, err := conn.WriteTo([]byte("x"), conn.LocalAddr()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("the connection is open: %v", err)
 	}
+}
+
+// Where nudges come nobody asks without need; where none come, news are followed by
+// questions that come soon.
+func TestPollSoon(t *testing.T) {
+	dir := stateDir(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := &fakeNexus{table: live(registry.Lease)}
+		f, _, _, stop := follow(t, dir, n)
+		ring(f.nudge)
+		time.Sleep(pollMin)
+		if count, _ := n.asked(); count > 3 {
+			t.Errorf("asked %d times where a nudge came", count)
+		}
+		f.Register()
+		time.Sleep(pollMin)
+		if count, _ := n.asked(); count != 4 {
+			t.Errorf("asked %d times at a place where no nudge came yet", count)
+		}
+		time.Sleep(5 * time.Minute)
+		news := live(registry.Lease)
+		news.Serial = 7
+		n.set(news, nil)
+		n.asked()
+		time.Sleep(2 * pollMax)
+		_, times := n.asked()
+		if len(times) < 3 || times[1].Sub(times[0]) != pollSoon {
+			t.Errorf("asked at %v", times)
+		}
+		stop()
+	})
 }

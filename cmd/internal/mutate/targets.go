@@ -17,8 +17,8 @@ var targets = []target{
 	{"conf", `^(peers|invite)\.go |^check\.go parser\.checkKey$|^conf\.go ParseFile$`},
 	{"tunnel/pool", `^pool\.go |^file\.go (parseLease|Pool\.parse)$`},
 	{"compress", `^decoder\.go `},
-	{"tunnel", `^(hello|serve|auth|strong|lobby|receive|rekey|delay|gate|hub|guest|peer|direct|line_receive|line_answer|line_call)\.go ` +
-		`|^call\.go Tunnel\.(attempt|greetServer|judge)$` +
+	{"tunnel", `^(hello|serve|auth|strong|lobby|receive|rekey|delay|gate|carrier|mesh|dialler|hub|guest|peer|direct|line_receive|line_answer|line_call)\.go ` +
+		`|^call\.go (Tunnel\.(attempt|reach|greetServer)|judge)$` +
 		`|^segments\.go offload\.(headers|many)$|^deliver\.go deliverer\.deliverWhole$` +
 		`|^session\.go (Tunnel\.newSession|lineError|session\.(post|run|hangUp|hangUpConn))$`},
 }

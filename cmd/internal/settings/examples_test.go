@@ -26,11 +26,36 @@ func TestExamples(t *testing.T) {
 	if _, err := ParseNexus("nexus.conf", strings.Replace(string(text), "PASSWORD", "correct horse battery", 1)); err != nil {
 		t.Error(err)
 	}
+	if text, err = os.ReadFile(dir + "packthread.conf"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = ParsePackthread("packthread.conf", string(text))
+	wantProblems(t, err, "packthread.conf:5: password is that of the example, which everybody knows: choose another one")
+	settings := strings.Replace(string(text), "PASSWORD", "correct horse battery", 1)
+	for _, text := range []string{settings, uncommented(settings)} {
+		if _, err := ParsePackthread("packthread.conf", text); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
-// TestManual compares the manual with the names that there are.
+// uncommented has the settings count that the example only mentions.
+func uncommented(text string) string {
+	return strings.NewReplacer("# server_port", "server_port", "# port", "port", "# address", "address", "# key_path", "key_path", "# state_path", "state_path").Replace(text)
+}
+
+// TestManual compares the manuals with the names that there are.
 func TestManual(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/nexus.8")
+	_, err := ParseNexus("n", "unknown = 1")
+	compareManual(t, "nexus", err, itemNames...) // of port there are two
+	_, err = ParsePackthread("p", "unknown = 1")
+	compareManual(t, "packthread", err)
+}
+
+// compareManual compares a manual with what the error says to an unknown name, and more
+// names.
+func compareManual(t *testing.T, manual string, unknown error, more ...string) {
+	page, err := os.ReadFile("../../../docs/" + manual + ".8")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,13 +67,12 @@ func TestManual(t *testing.T) {
 			}
 		}
 	}
-	_, err = ParseNexus("n", "unknown = 1")
-	_, list, _ := strings.Cut(err.Error(), "there are ")
+	_, list, _ := strings.Cut(unknown.Error(), "there are ")
 	list, _, _ = strings.Cut(list, "\n")
-	names := append(strings.Split(list, ", "), itemNames...) // of port there are two
+	names := append(strings.Split(list, ", "), more...)
 	slices.Sort(names)
 	slices.Sort(documented)
 	if !slices.Equal(names, documented) {
-		t.Errorf("the manual has\n%q, there are\n%q", documented, names)
+		t.Errorf("the manual of %s has\n%q, there are\n%q", manual, documented, names)
 	}
 }

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"cmp"
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"vpnd/cmd/internal/mesh"
+	"vpnd/cmd/internal/registry"
+	"vpnd/crypto"
+	"vpnd/tunnel"
+	"vpnd/tunnel/netif"
+)
+
+// applied is what was made of a table and of the host's networks.
+type applied struct {
+	plan  *mesh.Plan
+	state netif.State
+	// inner is the gateway's inner address, if the host has it, as the mesh wants that to
+	// be: others call it there through third gateways.
+	inner     netip.Addr
+	conflicts []string
+	gateways  []registry.Gateway
+	failed    error // the routes are not as they should be
+}
+
+// apply brings links and routes to what a table says, nil for none yet.
+func (g *gateway) apply(t *registry.Table) {
+	h, err := readHost(g.set.Device())
+	if err != nil {
+		g.log.Warn("the host's networks are not known", "error", err)
+		return
+	}
+	if t == nil {
+		return
+	}
+	next, last := g.decide(t, h), g.applied.Load()
+	if last != nil && last.failed == nil && reflect.DeepEqual(next, last) {
+		return
+	}
+	g.tell(next, last)
+	if last == nil || last.failed != nil || !reflect.DeepEqual(next.plan, last.plan) || !reflect.DeepEqual(next.gateways, last.gateways) || next.inner != last.inner {
+		if err := g.admit(next); err != nil {
+			g.log.Error("links not changed", "error", err)
+			next.failed = err
+		}
+	}
+	if err := g.set.Apply(g.set.Device(), next.state); err != nil {
+		if last == nil || last.failed == nil || last.failed.Error() != err.Error() {
+			g.log.Error("routes not changed", "error", err)
+		}
+		next.failed = err
+	}
+	g.applied.Store(next)
+	if last == nil {
+		close(g.known)
+	}
+}
+
+// decide returns what is to be, without changing anything.
+func (g *gateway) decide(t *registry.Table, h *hostView) *applied {
+	a := &applied{plan: mesh.NewPlan(t, g.name, h.locals(t)), gateways: gatewaysOf(t)}
+	a.conflicts = slices.Clone(a.plan.Conflicts)
+	a.state = netif.State{MTU: mtu}
+	sources := a.sources(h)
+	for _, p := range a.plan.Peers {
+		for _, r := range p.Routes {
+			source := sources[0]
+			if r.Addr().Is6() {
+				source = sources[1]
+			}
+			a.state.Routes = append(a.state.Routes, netif.Route{Dest: r, Source: source, Where: "network " + p.Name})
+		}
+	}
+	return a
+}
+
+// gatewaysOf returns the gateways of a table without what changes with each registration.
+func gatewaysOf(t *registry.Table) []registry.Gateway {
+	list := slices.Clone(t.Gateways)
+	for i := range list {
+		list[i].Left = 0
+	}
+	return list
+}
+
+// sources finds the addresses, IPv4 and IPv6, that this host's own packets to the mesh
+// have. That is the inner address, if the host has it; else another one of its own
+// networks. A host that has none at all is given the inner address on the interface of
+// the mesh.
+func (a *applied) sources(h *hostView) (sources [2]netip.Addr) {
+	for i := range sources {
+		for _, addr := range h.addrs {
+			if addr.Is6() == (i == 1) && slices.ContainsFunc(a.plan.Own, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+				sources[i] = addr
+				break
+			}
+		}
+	}
+	inner := a.plan.Inner
+	if !inner.IsValid() {
+		return sources
+	}
+	family := 0
+	if inner.Is6() {
+		family = 1
+	}
+	switch {
+	case slices.Contains(h.addrs, inner):
+		sources[family], a.inner = inner, inner
+	case sources == [2]netip.Addr{}:
+		a.state.Addrs = []netif.Addr{{Local: inner}}
+		sources[family], a.inner = inner, inner
+	default:
+		own := cmp.Or(sources[family], sources[1-family])
+		a.conflicts = append(a.conflicts, fmt.Sprintf("%v, which nexus takes for this gateway's inner address, is not on this host: "+
+			"no links through third gateways; say inner=%v in the network file", inner, own))
+	}
+	return sources
+}
+
+// tell logs what is new of what cannot be had.
+func (g *gateway) tell(next, last *applied) {
+	var before []string
+	if last != nil {
+		before = last.conflicts
+	}
+	for _, c := range next.conflicts {
+		if !slices.Contains(before, c) {
+			g.log.Warn("not as the table says", "cause", c)
+		}
+	}
+	for _, c := range before {
+		if !slices.Contains(next.conflicts, c) {
+			g.log.Info("no longer in the way", "cause", c)
+		}
+	}
+}
+
+// admit makes the gateways of the table those that have links with this one. Whoever is
+// in the table may call; called are those that are there.
+func (g *gateway) admit(a *applied) error {
+	var callers []tunnel.Peer
+	var peers []tunnel.HubPeer
+	password, own := crypto.NewPassword(g.Password), g.own.Public()
+	for _, other := range a.gateways {
+		if other.Name == g.name || other.Key == own {
+			continue
+		}
+		secret := password.LinkSecret(own, other.Key)
+		p := tunnel.HubPeer{
+			Name: other.Name, Key: crypto.NewPeer(other.Key, secret).ID(), Subnets: other.Subnets,
+			Ours: own.Less(other.Key),
+		}
+		if other.Inner.IsValid() {
+			p.Addrs = []netip.Addr{other.Inner}
+		}
+		i := slices.IndexFunc(a.plan.Peers, func(p mesh.Peer) bool { return p.Name == other.Name })
+		if i >= 0 {
+			key, err := crypto.NewCallKey(g.own, other.Key, secret)
+			if err != nil {
+				return fmt.Errorf("%s: %w", other.Name, err)
+			}
+			p.Call, p.Endpoint = tunnel.NewMeshKey(rand.Reader, key), a.plan.Peers[i].Endpoint
+		}
+		callers = append(callers, tunnel.Peer{Name: other.Name, Public: other.Key, Secret: secret})
+		peers = append(peers, p)
+	}
+	if err := g.door.SetPeers(callers); err != nil { // who is out cannot call again
+		return err
+	}
+	return g.tunnel.SetMesh(a.inner, peers)
+}

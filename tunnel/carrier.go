@@ -1,0 +1,110 @@
+package tunnel
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// Two peers of a mesh that cannot reach each other have their link through a third one,
+// which has links with both. That link is a TCP connection from the inner address of the
+// one to that of the other, and runs through the tunnel like everything else, but for
+// the way that its packets take:
+//
+//	A's host -> TUN -> A's link with C -> gate of C -> C's link with B -> gate of B -> TUN -> B's host
+//
+// They are known by their addresses and ports. Everything else between A and B goes into
+// the link that they carry, and C sees none of it. C passes them on by direct links only,
+// so there are no circles. B answers by the way that the last one came.
+const (
+	// InnerPort is where a peer takes calls through third ones, InnerCallPort where they
+	// come from. Nothing else can be reached by these packets.
+	InnerPort     = 2002
+	InnerCallPort = 2003
+)
+
+// isCarrier reports whether a packet is, by its ports, part of a link through a third
+// peer.
+func isCarrier(p []byte) bool {
+	var tcp []byte
+	switch {
+	case len(p) < ipv4Header:
+		return false
+	case p[0]>>4 == 4:
+		if size := int(p[0]&15) * 4; p[9] == protocolTCP && binary.BigEndian.Uint16(p[6:])&0x3fff == 0 && size <= len(p) {
+			tcp = p[size:]
+		}
+	case len(p) >= ipv6Header && p[6] == protocolTCP:
+		tcp = p[ipv6Header:]
+	}
+	if len(tcp) < tcpHeader {
+		return false
+	}
+	from, to := binary.BigEndian.Uint16(tcp), binary.BigEndian.Uint16(tcp[2:])
+	return from == InnerCallPort && to == InnerPort || from == InnerPort && to == InnerCallPort
+}
+
+// gateway returns the peer of a mesh that has an inner address, nil for none.
+func (h *hub) gateway(a netip.Addr) *peer { return (*h.gateways.Load())[a] }
+
+// isInner reports whether an address is this end's own inner address.
+func (h *hub) isInner(a netip.Addr) bool {
+	inner := h.inner.Load()
+	return inner != nil && *inner == a
+}
+
+// carriedBy returns whom a packet of the host goes to that is part of a link through a
+// third peer, nil if there is no way; ok is false for all other packets.
+func (h *hub) carriedBy(p []byte) (to *peer, ok bool) {
+	if !h.isMesh() || !isCarrier(p) || !h.isInner(sourceOf(p)) {
+		return nil, false
+	}
+	other := h.gateway(destinationOf(p))
+	if other == nil {
+		return nil, false
+	}
+	via := other.via.Load()
+	if via == nil || !via.isDirect() {
+		return nil, true
+	}
+	return via, true
+}
+
+// isDirect reports whether a peer has a link that is not one through a third peer.
+func (p *peer) isDirect() bool {
+	s := p.link.Load()
+	return s != nil && !s.relayed
+}
+
+// carry says what becomes of a packet that came from a peer and is part of a link
+// through a third one: it goes on to the other end, or, for nil, to the host, which is
+// that end. ok is false for all other packets.
+func (g *gate) carry(p []byte) (to *peer, ok bool) {
+	hub := g.t.hub
+	if !hub.isMesh() || !isCarrier(p) {
+		return nil, false
+	}
+	from, dst := hub.gateway(sourceOf(p)), destinationOf(p)
+	if from == nil || !g.from.isDirect() {
+		return nil, false
+	}
+	if from != g.from {
+		if !hub.isInner(dst) {
+			return nil, false
+		}
+		from.via.Store(g.from)
+		return nil, true
+	}
+	to = hub.gateway(dst)
+	return to, to != nil && to != g.from && to.isDirect()
+}
+
+// through returns the name of the peer that a link runs through, "" for a direct one.
+func (s *session) through() string {
+	if !s.relayed {
+		return ""
+	}
+	if via := s.owner.via.Load(); via != nil {
+		return via.name
+	}
+	return ""
+}

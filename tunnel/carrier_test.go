@@ -1,0 +1,159 @@
+package tunnel
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// carrier returns a TCP packet between two addresses.
+func carrier(from, to netip.Addr, fromPort, toPort uint16) []byte {
+	p := ipv4(protocolTCP, 0, tcp(0x10, nil, "text"))
+	copy(p[12:], from.AsSlice())
+	copy(p[16:], to.AsSlice())
+	binary.BigEndian.PutUint16(p[20:], fromPort)
+	binary.BigEndian.PutUint16(p[22:], toPort)
+	return p
+}
+
+// TestCarrier sends the packets of a link through a third gateway, and others that look
+// like them.
+func TestCarrier(t *testing.T) {
+	inner, behind := meshInner, func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(n), 0, 2}) }
+	for _, test := range []struct {
+		name     string
+		p        []byte
+		arrives  int  // 0: nowhere
+		learnt   bool // by gateway 2
+		fromHost int  // the gateway whose host sends it; 0: 1
+	}{
+		{name: "call", p: carrier(inner(1), inner(2), InnerCallPort, InnerPort), arrives: 2, learnt: true},
+		{name: "answer", p: carrier(inner(1), inner(2), InnerPort, InnerCallPort), arrives: 2, learnt: true},
+		{name: "another port there", p: carrier(inner(1), inner(2), InnerCallPort, 22)},
+		{name: "another port here", p: carrier(inner(1), inner(2), 22, InnerPort)},
+		{name: "from a computer", p: carrier(behind(1), inner(2), InnerCallPort, InnerPort)},
+		{name: "to a computer", p: carrier(inner(1), behind(2), InnerCallPort, InnerPort)},
+		{name: "a fragment", p: fragment(carrier(inner(1), inner(2), InnerCallPort, InnerPort))},
+		{name: "of the third itself", p: carrier(inner(3), inner(2), InnerCallPort, InnerPort), fromHost: 3},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			w := newMesh(t, 3)
+			w.forbid(1, 2, true)
+			w.forbid(2, 1, true)
+			w.start(1, 2, 3)
+			w.start(2, 1, 3)
+			w.start(3, 1, 2)
+			w.awaitLink(1, 3, time.Second)
+			w.awaitLink(2, 3, time.Second)
+			one, two, three := w.gateway(1), w.gateway(2), w.gateway(3)
+			one.hub.peers["gateway2"].via.Store(one.hub.peers["gateway3"])
+			from := max(test.fromHost, 1)
+			w.gateway(from).device.in <- test.p
+			synctest.Wait()
+			for _, e := range w.list {
+				select {
+				case got := <-e.device.out:
+					if e.n != test.arrives || string(got) != string(test.p) {
+						t.Errorf("gateway%d gets %x", e.n, got)
+					}
+				default:
+					if e.n == test.arrives {
+						t.Errorf("gateway%d gets nothing; drops %v at the third", e.n, three.Stats().DropsIn)
+					}
+				}
+			}
+			if test.arrives == 0 && from == 1 && (three.Stats().DropsIn["client_to_client"] > 0 || three.Stats().DropsIn["spoofed"] > 0) {
+				t.Error("the packet went to the third")
+			}
+			if via := two.hub.peers["gateway1"].via.Load(); (via == two.hub.peers["gateway3"]) != test.learnt {
+				t.Errorf("gateway2 answers through %v", via)
+			}
+		})
+	}
+	sim(t, "forged by the third", func(t *testing.T) {
+		w := newMesh(t, 3)
+		w.forbid(1, 2, true)
+		w.forbid(2, 1, true)
+		w.start(1, 2, 3)
+		w.start(2, 1, 3)
+		three := w.start(3, 2)
+		w.awaitLink(2, 3, time.Second)
+		for _, p := range [][]byte{
+			carrier(inner(1), inner(2), InnerPort, 22), carrier(inner(1), inner(2), 22, InnerCallPort), carrier(inner(1), inner(2), InnerCallPort, 22),
+			carrier(behind(1), inner(2), InnerCallPort, InnerPort), carrier(inner(1), behind(2), InnerCallPort, InnerPort),
+			between(inner(1), inner(2)), carrier(inner(2), inner(2), InnerCallPort, InnerPort),
+		} {
+			three.send("gateway2", p)
+		}
+		synctest.Wait()
+		if in := w.gateway(2).Stats().DropsIn; in["spoofed"] != 7 {
+			t.Errorf("drops are %v", in)
+		}
+	})
+}
+
+// send puts a packet into a link, whatever it is.
+func (e *meshEnd) send(peer string, p []byte) {
+	e.mu.Lock()
+	to := e.hub.peers[peer]
+	e.mu.Unlock()
+	e.forward(to, to.link.Load(), e.copied(p))
+}
+
+// fragment makes a packet the second part of a longer one.
+func fragment(p []byte) []byte {
+	p[7] = 1
+	return p
+}
+
+// TestCarrierCircles sends packets of links through a third gateway into a link that runs
+// through a fourth one, which nobody does.
+func TestCarrierCircles(t *testing.T) {
+	sim(t, "2 reaches 4 alone", func(t *testing.T) {
+		w := newMesh(t, 4)
+		for _, n := range []int{1, 3} {
+			w.forbid(n, 2, true)
+			w.forbid(2, n, true)
+		}
+		for n, peers := range map[int][]int{1: {2, 3, 4}, 2: {1, 3, 4}, 3: {1, 2, 4}, 4: {1, 2, 3}} {
+			w.start(n, peers...)
+		}
+		for _, pair := range [][2]int{{1, 2}, {1, 3}, {3, 2}, {4, 2}} {
+			w.awaitLink(pair[0], pair[1], 10*time.Second)
+		}
+		w.settled(1, 2, 0)
+		w.settled(3, 2, 0)
+		one, two, three := w.gateway(1), w.gateway(2), w.gateway(3)
+		call := carrier(meshInner(1), meshInner(2), InnerCallPort, InnerPort)
+
+		dropped := three.Stats().DropsIn["client_to_client"]
+		one.send("gateway3", call) // 3 would have to pass it on through 4
+		one.send("gateway3", carrier(meshInner(1), meshInner(1), InnerCallPort, InnerPort))
+		synctest.Wait()
+		if n := three.Stats().DropsIn["client_to_client"] - dropped; n != 2 {
+			t.Errorf("gateway3 dropped %d packets", n)
+		}
+		dropped = two.Stats().DropsIn["spoofed"]
+		three.send("gateway2", call) // through 4
+		synctest.Wait()
+		if n := two.Stats().DropsIn["spoofed"] - dropped; n != 1 {
+			t.Errorf("gateway2 dropped %d packets", n)
+		}
+		one.hub.peers["gateway3"].via.Store(one.hub.peers["gateway2"])
+		dropped = one.Stats().DropsOut["no_peer"]
+		one.device.in <- carrier(meshInner(1), meshInner(3), InnerCallPort, InnerPort)
+		synctest.Wait()
+		if n := one.Stats().DropsOut["no_peer"] - dropped; n != 1 {
+			t.Errorf("gateway1 dropped %d packets", n)
+		}
+		for _, e := range w.list {
+			select {
+			case p := <-e.device.out:
+				t.Errorf("gateway%d gets %x", e.n, p)
+			default:
+			}
+		}
+	})
+}

@@ -1,0 +1,188 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// throughTimeout is what an attempt through a third peer is given: another one may
+	// have a link with both, and this one not.
+	throughTimeout = 3 * time.Second
+	// directMin and directMax bound the time from one attempt to the next to replace a
+	// link through a third peer by a direct one.
+	directMin = 30 * time.Second
+	directMax = 60 * time.Second
+	// never is the wait for something to happen.
+	never = 1 << 62
+)
+
+// dialler calls one peer of a mesh when that has no link that is trusted, the direct
+// way or through third peers. There is one for each way: who cannot be reached directly
+// mostly does not say so.
+type dialler struct {
+	t       *Tunnel
+	p       *peer
+	through bool
+	plan    schedule
+	fresh   atomic.Bool // the plan begins anew
+	woken   chan struct{}
+	told    reporter
+
+	abort context.CancelFunc // of the attempt that is under way, nil for none; guarded by Tunnel.mu
+	turn  int                // of the third peers; guarded by Tunnel.mu
+}
+
+func newDialler(t *Tunnel, p *peer, through bool) *dialler {
+	d := &dialler{t: t, p: p, through: through, woken: make(chan struct{}, 1), told: reporter{}}
+	d.fresh.Store(true)
+	return d
+}
+
+// wakeUp has the dialler look again. Tunnel.mu is held.
+func (d *dialler) wakeUp(fresh bool) {
+	if fresh {
+		d.fresh.Store(true)
+		if d.abort != nil {
+			d.abort()
+		}
+	}
+	select {
+	case d.woken <- struct{}{}:
+	default:
+	}
+}
+
+// run calls until ctx ends.
+func (d *dialler) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		timer.Reset(d.next())
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.woken:
+			continue
+		case <-timer.C:
+		}
+		if d.wants() {
+			d.attempt(ctx)
+		}
+	}
+}
+
+// wants reports whether a link of this kind would be better than what there is, and can
+// be called for.
+func (d *dialler) wants() bool {
+	d.t.mu.Lock()
+	defer d.t.mu.Unlock()
+	if c := d.p.calls; c.key == nil || !d.through && !c.endpoint.IsValid() {
+		return false
+	}
+	s := d.p.link.Load()
+	return !d.p.trusts(s) || s.relayed && !d.through
+}
+
+// next returns how long to wait before the next attempt.
+func (d *dialler) next() time.Duration {
+	now := d.t.config.Now()
+	if d.fresh.Swap(false) {
+		d.plan = schedule{began: now}
+		if d.through {
+			d.plan.attempts = len(eager) // the direct way comes first
+		}
+	}
+	s := d.p.link.Load()
+	switch {
+	case !d.wants():
+		return never
+	case d.p.trusts(s):
+		return jitter(directMin, directMax)
+	case s != nil && d.plan.attempts == 0:
+		d.plan.attempts++
+		return doubtTime
+	}
+	return d.plan.next(now, d.t.tuning.Load().Retry)
+}
+
+// errNoThird says that there is nobody to call through.
+var errNoThird = errors.New("no third peer has a link")
+
+// attempt calls once.
+func (d *dialler) attempt(ctx context.Context) {
+	t := d.t
+	limit, cancel := context.WithCancelCause(ctx)
+	limit, stop := context.WithTimeoutCause(limit, d.timeout(), errSlow)
+	defer stop()
+	target, life, err := d.target(func() { cancel(errSlow) })
+	var s *session
+	if err == nil {
+		s, err = t.reach(life, limit, target)
+	}
+	if err == nil {
+		t.attach(s)
+		t.hub.calls.Go(func() { s.run() })
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d.abort = nil
+	if err != nil && d.p.link.Load() == nil && !d.through && ctx.Err() == nil {
+		d.p.reason = err.Error()
+		d.told.report(t, fmt.Errorf("%s: %w", d.p.name, err))
+	}
+}
+
+func (d *dialler) timeout() time.Duration {
+	if d.through {
+		return throughTimeout
+	}
+	return attemptTimeout
+}
+
+// target returns what is to be called now, and the life of its session.
+func (d *dialler) target(abort context.CancelFunc) (to target, life context.Context, err error) {
+	t, c := d.t, &d.p.calls
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.hub.life == nil || d.p.gone {
+		return to, nil, context.Canceled
+	}
+	d.abort = abort
+	to, life = target{key: c.key, owner: d.p}, t.hub.life
+	endpoint, mesh := c.endpoint, t.hub.config.Mesh
+	if !d.through {
+		to.dial = func(ctx context.Context) (net.Conn, error) { return mesh.Dial(ctx, endpoint) }
+		return to, life, nil
+	}
+	if !d.chooseVia() {
+		return to, life, errNoThird
+	}
+	inner := d.p.addrs[0]
+	to.dial = func(ctx context.Context) (net.Conn, error) { return mesh.Through(ctx, inner) }
+	return to, life, nil
+}
+
+// chooseVia takes the next peer that the call could go through. It reports whether
+// there is one. t.mu is held.
+func (d *dialler) chooseVia() bool {
+	if len(d.p.addrs) == 0 {
+		return false
+	}
+	var third []*peer
+	for _, p := range d.t.hub.list() {
+		if s := p.link.Load(); p != d.p && s != nil && !s.relayed {
+			third = append(third, p)
+		}
+	}
+	if len(third) == 0 {
+		return false
+	}
+	d.p.via.Store(third[d.turn%len(third)])
+	d.turn++
+	return true
+}

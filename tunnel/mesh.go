@@ -1,0 +1,233 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Mesh makes a hub one of equals: it calls its peers, as they call it.
+//
+// Two ends may have two links with each other for a while, because both called, or one
+// called again that did not trust the link. Each end sends on one, and takes what comes
+// on both. The new one is used at once: it has just proved to work. Which one stays is
+// the same at both ends, see isBetter; it is used again as soon as it has answered, too,
+// and the other one is closed when nobody has sent on it for a while.
+type Mesh struct {
+	// Dial opens a connection to a peer. Through opens one through the tunnel, to the
+	// inner address of a peer, from InnerCallPort to InnerPort.
+	Dial    func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
+	Through func(ctx context.Context, to netip.Addr) (net.Conn, error)
+}
+
+const (
+	// spareTime is how long a second link stays. A few seconds less have gone by since
+	// somebody sent on it.
+	spareTime = 5 * time.Second
+	// doubtTime is how long a link that is not trusted has to answer.
+	doubtTime = 300 * time.Millisecond
+)
+
+// equal is what a mesh has with a peer beside the link.
+type equal struct {
+	key      Key            // to call with
+	endpoint netip.AddrPort // to call at; the zero AddrPort: not known
+	ours     bool           // of two links, the one that this end has called for stays
+	diallers [2]*dialler
+	stop     context.CancelFunc // ends the diallers; nil: they do not run
+
+	spare *session // a second link; nil: there is none
+	tied  int64    // clock when there were two, ns
+	upAt  int64    // clock when there was one after there was none, ns
+}
+
+// isMesh reports whether this end calls its peers.
+func (h *hub) isMesh() bool { return h != nil && h.config.Mesh != nil }
+
+func (t *Tunnel) clock() int64 { return int64(t.config.Now()) }
+
+// SetMesh makes these the peers of a mesh, in which this end has an inner address. Else
+// it is SetPeers.
+func (t *Tunnel) SetMesh(inner netip.Addr, list []HubPeer) error {
+	t.hub.inner.Store(&inner)
+	return t.SetPeers(list)
+}
+
+// startMesh begins to call. The function that it returns ends that, when all
+// sessions have been told to end.
+func (t *Tunnel) startMesh(ctx context.Context) (stop func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.hub.life = ctx
+	for _, p := range t.hub.peers {
+		t.startCalls(p)
+	}
+	return func() {
+		t.mu.Lock()
+		t.hub.life = nil
+		for _, p := range t.hub.peers {
+			p.calls.stop()
+		}
+		t.mu.Unlock()
+		t.hub.calls.Wait()
+	}
+}
+
+// startCalls begins to call one peer. t.mu is held.
+func (t *Tunnel) startCalls(p *peer) {
+	var ctx context.Context
+	ctx, p.calls.stop = context.WithCancel(t.hub.life)
+	for i := range p.calls.diallers {
+		d := newDialler(t, p, i == 1)
+		p.calls.diallers[i] = d
+		t.hub.calls.Go(func() { d.run(ctx) })
+	}
+}
+
+// enrollCalls notes how a peer is called. Where that has changed, its link may be dead.
+// t.mu is held.
+func (t *Tunnel) enrollCalls(p *peer, c HubPeer) {
+	moved := p.calls.endpoint != c.Endpoint
+	p.calls.key, p.calls.endpoint, p.calls.ours = c.Call, c.Endpoint, c.Ours
+	switch {
+	case p.calls.stop != nil && moved:
+		t.mistrust(p)
+	case p.calls.stop == nil && t.hub.life != nil:
+		t.startCalls(p)
+	}
+}
+
+// mistrust lets a peer be called at once unless its link answers soon. t.mu is held.
+func (t *Tunnel) mistrust(p *peer) {
+	p.doubt.Store(t.clock())
+	if s := p.link.Load(); s != nil {
+		s.post(message{kind: framePing})
+	}
+	p.wake(true)
+}
+
+// mistrustAll mistrusts all links.
+func (t *Tunnel) mistrustAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.hub.peers {
+		t.mistrust(p)
+	}
+}
+
+// trusts reports whether a link has answered since it was mistrusted.
+func (p *peer) trusts(s *session) bool { return s != nil && s.ponged.Load() >= p.doubt.Load() }
+
+// wake has the diallers look what is to be done. A fresh start gives up what they are
+// doing. t.mu is held.
+func (p *peer) wake(fresh bool) {
+	if p.calls.stop == nil {
+		return
+	}
+	for _, d := range p.calls.diallers {
+		d.wakeUp(fresh)
+	}
+}
+
+// join makes s a link of its peer, and the one that is used. t.mu is held.
+func (t *Tunnel) join(s *session) {
+	p, now := s.owner, t.clock()
+	old := p.link.Load()
+	if old != nil && !old.client && !s.client && old.call > s.call {
+		s.end(errDisplaced) // somebody held its CONFIRM back
+		return
+	}
+	t.hub.joined++
+	s.order = t.hub.joined
+	t.hub.meet(s, true)
+	p.link.Store(s)
+	p.count.links.Add(1)
+	if old == nil {
+		p.since, p.reason, p.calls.upAt = time.Now(), "", now
+		p.flaps.up(s.log, t.config.Now(), "cipher", s.suite.Cipher, "called", s.client, "through", s.through())
+		if t.config.Up != nil {
+			t.config.Up(s.snapshot())
+		}
+		return
+	}
+	if spare := p.calls.spare; spare != nil {
+		t.part(spare, errDisplaced)
+		spare.end(errDisplaced)
+	}
+	p.calls.spare, p.calls.tied = old, now
+	old.post(message{kind: framePing})
+	s.log.Debug("another link", "called", s.client, "through", s.through())
+}
+
+// isBetter reports whether s stays, of it and another link of the same peer: that is a
+// direct one rather than one through a third peer; the one that the end with the smaller
+// key has called for; the later one.
+func (p *peer) isBetter(s, other *session) bool {
+	switch {
+	case s.relayed != other.relayed:
+		return other.relayed
+	case s.client != other.client:
+		return s.client == p.calls.ours
+	}
+	return s.order > other.order
+}
+
+// settleTie sees to a peer with two links. t.mu is held.
+func (t *Tunnel) settleTie(p *peer) {
+	spare := p.calls.spare
+	if spare == nil {
+		return
+	}
+	if link := p.link.Load(); p.isBetter(spare, link) && spare.ponged.Load() >= p.calls.tied {
+		p.link.Store(spare)
+		spare, p.calls.spare = link, link
+	}
+	if t.clock()-p.calls.tied >= int64(spareTime) {
+		spare.end(errDisplaced)
+	}
+}
+
+// part takes a session away from its peer, if it is one of its links. t.mu is held.
+func (t *Tunnel) part(s *session, cause error) {
+	p, spare := s.owner, s.owner.calls.spare
+	switch {
+	case spare == s:
+		p.calls.spare = nil
+	case p.link.Load() != s:
+		return
+	case spare != nil && (spare.ponged.Load() >= p.calls.tied || isDisplaced(cause)):
+		p.link.Store(spare)
+		p.calls.spare = nil
+	default:
+		p.link.Store(nil)
+		if spare != nil { // it is why there was another call
+			t.part(spare, cause)
+			spare.end(errDisplaced)
+		}
+		p.since, p.reason = time.Now(), cause.Error()
+		p.flaps.down(s.log, t.config.Now(), "cause", cause)
+		if t.config.Down != nil {
+			t.config.Down(s.snapshot(), cause)
+		}
+		p.wake(t.clock()-p.calls.upAt >= int64(goodSession))
+		t.orphan(p)
+	}
+	t.hub.meet(s, false)
+}
+
+// isDisplaced reports whether the peer has closed a link because it has a better one.
+func isDisplaced(err error) bool {
+	var c *closeError
+	return errors.As(err, &c) && c.peer && c.reason == closeDisplaced
+}
+
+// orphan looks at the links that ran through a peer whose own link is gone. t.mu is held.
+func (t *Tunnel) orphan(gone *peer) {
+	for _, p := range t.hub.peers {
+		if s := p.link.Load(); s != nil && s.relayed && p.via.Load() == gone {
+			t.mistrust(p)
+		}
+	}
+}
