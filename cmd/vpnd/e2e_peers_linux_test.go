@@ -174,6 +174,24 @@ func read(t *testing.T, path string) []byte {
 	return text
 }
 
+// TestPeersChecked asks for what is wrong with the files before the hub is started.
+func TestPeersChecked(t *testing.T) {
+	t.Parallel()
+	w := newPeersWorld(t)
+	w.enrol(w.client)
+	w.enrol(w.other, "enabled off", "address 192.0.2.99")
+	check := func() ended { return w.server.run("--check", "-f", w.server.config()) }
+	e := check()
+	checkEnded(t, "right", e, exitOK, `^$`)
+	if !strings.Contains(e.stdout, ", clients: 1\n") {
+		t.Errorf("it says %q", e.stdout)
+	}
+	w.enrol(w.third, "address 192.0.2.99")
+	must(t, os.WriteFile(w.peer("ann"), []byte("publickey public:AAAA\nsecret secret:AAAA\n"), 0o600))
+	checkEnded(t, "mistakes", check(), exitConfig, `third\.peer:\d+: address: 192\.0\.2\.99 is outside the pool`)
+	checkEnded(t, "mistakes", check(), exitConfig, `ann\.peer:1: publickey: the public key is damaged`)
+}
+
 // TestPeersCloned has one client's file in use in two places. The hub says so, and
 // another client does not notice.
 func TestPeersCloned(t *testing.T) {

@@ -114,8 +114,37 @@ func (o *options) runCheck(sys system) error {
 	if err := s.unlock(c, phrases); err != nil && !errors.Is(err, errNoTerminal) {
 		return err
 	}
-	_, err = fmt.Fprintf(sys.stdout, "%s is right: %s, %s\n", c.Path, c.Mode, s.about())
+	about := s.about()
+	if c.Peers != "" {
+		clients, err := checkPeers(c)
+		if err != nil {
+			return exit(exitConfig, err)
+		}
+		about += fmt.Sprintf(", clients: %d", clients)
+	}
+	_, err = fmt.Fprintf(sys.stdout, "%s is right: %s, %s\n", c.Path, c.Mode, about)
 	return err
+}
+
+// checkPeers returns how many clients a hub lets in, or what is wrong with their files.
+func checkPeers(c *conf.Config) (clients int, err error) {
+	peers, found, err := c.ReadPeers()
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range peers {
+		if !p.Enabled {
+			continue
+		}
+		if _, _, err := keysOf(p); err != nil {
+			found = append(found, err)
+		}
+		clients++
+	}
+	if len(found) > 0 {
+		return 0, problems(found)
+	}
+	return clients, nil
 }
 
 // runMakeKey is vpnd -m.

@@ -178,11 +178,8 @@ func (r *roster) members(peers []*conf.Peer) (members []member, problems []error
 // member makes a client of a file.
 func (r *roster) member(p *conf.Peer) (m member, err error) {
 	m.Name, m.Subnets, m.Rate, m.file = p.Name, p.Subnets, p.MaxRate*1000/8, p.Where("subnet")
-	if m.public, err = crypto.ParsePublicKey(p.PublicKey); err != nil {
-		return m, fmt.Errorf("%s: publickey: %w", p.Where("publickey"), err)
-	}
-	if m.secret, err = crypto.ParseSecret(p.Secret); err != nil {
-		return m, fmt.Errorf("%s: secret: %w", p.Where("secret"), err)
+	if m.public, m.secret, err = keysOf(p); err != nil {
+		return m, err
 	}
 	m.Key = crypto.NewPeer(m.public, m.secret).ID()
 	if m.Addrs = p.Addrs; len(m.Addrs) > 0 {
@@ -192,4 +189,15 @@ func (r *roster) member(p *conf.Peer) (m member, err error) {
 		return m, fmt.Errorf("%s: %w", p.Where("address"), err)
 	}
 	return m, nil
+}
+
+// keysOf returns what the file of a client says of its key.
+func keysOf(p *conf.Peer) (public crypto.PublicKey, secret crypto.Secret, err error) {
+	if public, err = crypto.ParsePublicKey(p.PublicKey); err != nil {
+		return public, secret, fmt.Errorf("%s: publickey: %w", p.Where("publickey"), err)
+	}
+	if secret, err = crypto.ParseSecret(p.Secret); err != nil {
+		return public, secret, fmt.Errorf("%s: secret: %w", p.Where("secret"), err)
+	}
+	return public, secret, nil
 }
