@@ -7,6 +7,7 @@ import (
 	"net/http/cgi"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/registry"
 	"vpnd/cmd/internal/settings"
 )
@@ -22,17 +23,17 @@ func runCGI(sys system) int {
 	if err != nil {
 		log.Error("nexus is not set up", "error", err)
 		serveCGI(http.HandlerFunc(notSetUp), log)
-		return exitConfig
+		return exit.Config
 	}
 	networks := func() ([]settings.Network, error) { return settings.LoadNetworks(s.Networks) }
 	h := registry.NewHandler(s.own, s.Password, networks, s.store, log)
 	if !serveCGI(h, log) {
-		return exitInternal
+		return exit.Internal
 	}
 	if err := h.SendMail(); err != nil { // the answer is out
 		log.Warn("gateways were not told of a change: they will ask", "error", err)
 	}
-	return exitOK
+	return exit.OK
 }
 
 func notSetUp(w http.ResponseWriter, _ *http.Request) {

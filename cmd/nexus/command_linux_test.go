@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/registry"
 )
 
@@ -58,11 +59,11 @@ func TestCheck(t *testing.T) {
 	} {
 		tt.make()
 		want := strings.ReplaceAll(strings.Join(tt.want, "\n")+"\n", "DIR", w.dir)
-		if got := w.run("--check", "-f", w.conf); got != (ended{exitConfig, "", want}) {
+		if got := w.run("--check", "-f", w.conf); got != (ended{exit.Config, "", want}) {
 			t.Errorf("%s: %+v, want\n%s", tt.name, got, want)
 		}
 		if tt.name != "its own key" && tt.name != "network file" {
-			if got := w.run("-f", w.conf); got.code != exitConfig || got.stderr == "" {
+			if got := w.run("-f", w.conf); got.code != exit.Config || got.stderr == "" {
 				t.Errorf("%s: nexus runs: %+v", tt.name, got)
 			}
 		}
@@ -87,7 +88,7 @@ func TestMakeKey(t *testing.T) {
 		}
 	}
 	must(t, os.WriteFile(w.file("state/nexus.key"), []byte("x"), 0o600))
-	if got := w.run("-m", "-f", w.conf); got.code != exitConfig || got.stdout != "" || !strings.Contains(got.stderr, "line 1 is not") {
+	if got := w.run("-m", "-f", w.conf); got.code != exit.Config || got.stdout != "" || !strings.Contains(got.stderr, "line 1 is not") {
 		t.Errorf("%+v", got)
 	}
 	if text, err := os.ReadFile(w.file("state/nexus.key")); err != nil || string(text) != "x" {
@@ -107,11 +108,11 @@ func TestUsage(t *testing.T) {
 		code int
 		want string
 	}{
-		{"-x", exitUsage, "unknown shorthand flag"}, {"lahm", exitUsage, `unexpected argument "lahm"`}, {"-m --check", exitUsage, "exclude each other"},
-		{"-h", exitOK, "usage: nexus [-f FILE]"}, {"--version", exitOK, "nexus 2.0, linux/"},
+		{"-x", exit.Usage, "unknown shorthand flag"}, {"lahm", exit.Usage, `unexpected argument "lahm"`}, {"-m --check", exit.Usage, "exclude each other"},
+		{"-h", exit.OK, "usage: nexus [-f FILE]"}, {"--version", exit.OK, "nexus 2.0, linux/"},
 	} {
 		got := w.run(strings.Fields(tt.args)...)
-		if got.code != tt.code || !strings.Contains(got.stdout+got.stderr, tt.want) || (got.stderr == "") != (tt.code == exitOK) {
+		if got.code != tt.code || !strings.Contains(got.stdout+got.stderr, tt.want) || (got.stderr == "") != (tt.code == exit.OK) {
 			t.Errorf("%s: %+v", tt.args, got)
 		}
 	}
@@ -119,7 +120,7 @@ func TestUsage(t *testing.T) {
 	must(t, err)
 	defer taken.Close()
 	w.configure(fmt.Sprintf("port = %d", taken.Addr().(*net.TCPAddr).Port))
-	if got := w.run("-f", w.conf); got.code != exitUnavailable || !strings.Contains(got.stderr, "address already in use") {
+	if got := w.run("-f", w.conf); got.code != exit.Unavailable || !strings.Contains(got.stderr, "address already in use") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -153,15 +154,15 @@ func TestCGI(t *testing.T) {
 		code int
 		want string
 	}{
-		{"stranger", letter, nil, exitOK, "Status: 403 Forbidden\r\n"},
-		{"body breaks off", letter[:100], []string{fmt.Sprint("CONTENT_LENGTH=", len(letter))}, exitOK, "Status: 400 Bad Request\r\n"},
-		{"body goes on", append(letter, letter...), []string{fmt.Sprint("CONTENT_LENGTH=", len(letter))}, exitOK, "Status: 403 Forbidden\r\n"},
-		{"no length", letter, []string{"CONTENT_LENGTH="}, exitOK, "Status: 400 Bad Request\r\n"},
-		{"length is no number", letter, []string{"CONTENT_LENGTH=x"}, exitInternal, ""},
-		{"negative length", letter, []string{"CONTENT_LENGTH=-1"}, exitOK, "Status: 411 Length Required\r\n"},
-		{"no method", letter, []string{"REQUEST_METHOD="}, exitInternal, ""},
-		{"GET", nil, []string{"REQUEST_METHOD=GET"}, exitOK, "Status: 405 Method Not Allowed\r\n"},
-		{"not set up", letter, []string{"NEXUS_CONF=/nonexistent"}, exitConfig, "Status: 500 Internal Server Error\r\n"},
+		{"stranger", letter, nil, exit.OK, "Status: 403 Forbidden\r\n"},
+		{"body breaks off", letter[:100], []string{fmt.Sprint("CONTENT_LENGTH=", len(letter))}, exit.OK, "Status: 400 Bad Request\r\n"},
+		{"body goes on", append(letter, letter...), []string{fmt.Sprint("CONTENT_LENGTH=", len(letter))}, exit.OK, "Status: 403 Forbidden\r\n"},
+		{"no length", letter, []string{"CONTENT_LENGTH="}, exit.OK, "Status: 400 Bad Request\r\n"},
+		{"length is no number", letter, []string{"CONTENT_LENGTH=x"}, exit.Internal, ""},
+		{"negative length", letter, []string{"CONTENT_LENGTH=-1"}, exit.OK, "Status: 411 Length Required\r\n"},
+		{"no method", letter, []string{"REQUEST_METHOD="}, exit.Internal, ""},
+		{"GET", nil, []string{"REQUEST_METHOD=GET"}, exit.OK, "Status: 405 Method Not Allowed\r\n"},
+		{"not set up", letter, []string{"NEXUS_CONF=/nonexistent"}, exit.Config, "Status: 500 Internal Server Error\r\n"},
 	} {
 		got := w.cgi(tt.body, tt.env...)
 		if got.code != tt.code || !strings.HasPrefix(got.stdout, tt.want) || tt.want == "" && got.stdout != "" {

@@ -4,44 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/pflag"
-)
 
-// Exit codes, those of sysexits.h where it has one.
-const (
-	exitOK          = 0
-	exitInternal    = 1
-	exitUsage       = 2
-	exitUnavailable = 69
-	exitNoPerm      = 77
-	exitConfig      = 78
+	"vpnd/cmd/internal/exit"
 )
-
-// version is what --version prints.
-const version = "2.0"
 
 // defaultFile is the settings, where nothing else is said.
 const defaultFile = "/etc/dynvpn/nexus.conf"
-
-// exitError is an error that ends the command with a code of its own.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-func exit(code int, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &exitError{code, err}
-}
 
 // options is the command line.
 type options struct {
@@ -76,7 +46,7 @@ func parseOptions(args []string) (*options, error) {
 		err = errors.New("-m and --check exclude each other")
 	}
 	if err != nil {
-		return nil, exit(exitUsage, fmt.Errorf("%w\n%s", err, usage))
+		return nil, exit.With(exit.Usage, fmt.Errorf("%w\n%s", err, usage))
 	}
 	return o, nil
 }
@@ -91,21 +61,10 @@ func run(ctx context.Context, args []string, sys system) int {
 		err = o.run(ctx, sys)
 	}
 	if err == nil {
-		return exitOK
+		return exit.OK
 	}
 	fmt.Fprintln(sys.stderr, prefixed(err))
-	return exitCode(err)
-}
-
-func exitCode(err error) int {
-	var e *exitError
-	switch {
-	case errors.As(err, &e):
-		return e.code
-	case errors.Is(err, os.ErrPermission):
-		return exitNoPerm
-	}
-	return exitInternal
+	return exit.Code(err)
 }
 
 func (o *options) run(ctx context.Context, sys system) error {
@@ -114,7 +73,7 @@ func (o *options) run(ctx context.Context, sys system) error {
 		_, err := fmt.Fprintf(sys.stdout, "%s\n%s\nnexus(8) says more.\n", usage, o.flags.FlagUsages())
 		return err
 	case o.version:
-		_, err := fmt.Fprintln(sys.stdout, versionText())
+		_, err := fmt.Fprintln(sys.stdout, exit.About("nexus"))
 		return err
 	case o.makeKey:
 		return runMakeKey(o.file, sys)
@@ -122,18 +81,4 @@ func (o *options) run(ctx context.Context, sys system) error {
 		return runCheck(o.file, sys.stdout)
 	}
 	return runServer(ctx, o.file, sys.stderr)
-}
-
-func versionText() string {
-	text := fmt.Sprintf("nexus %s, %s/%s, %s", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return text
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			text += ", revision " + s.Value
-		}
-	}
-	return text
 }

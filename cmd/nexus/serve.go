@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/registry"
 )
 
@@ -36,7 +37,7 @@ func runServer(ctx context.Context, file string, stderr io.Writer) error {
 	}
 	networks := newNetworks(s.Networks)
 	if _, err := networks.get(); err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	h := registry.NewHandler(s.own, s.Password, networks.get, s.store, log)
 	server := &http.Server{
@@ -51,7 +52,7 @@ func runServer(ctx context.Context, file string, stderr io.Writer) error {
 	if s.Certificate != "" {
 		c := newCertificate(s.Certificate, s.CertificateKey)
 		if _, err := c.get(nil); err != nil {
-			return exit(exitConfig, err)
+			return exit.With(exit.Config, err)
 		}
 		server.TLSConfig = &tls.Config{GetCertificate: c.get}
 	}
@@ -59,7 +60,7 @@ func runServer(ctx context.Context, file string, stderr io.Writer) error {
 	listen.SetMultipathTCP(false)
 	l, err := listen.Listen(ctx, "tcp", fmt.Sprintf(":%d", s.Port))
 	if err != nil {
-		return exit(exitUnavailable, err)
+		return exit.With(exit.Unavailable, err)
 	}
 	log.Info("nexus listens", "address", l.Addr(), "https", s.Certificate != "", "key", s.own.Public())
 	return serve(ctx, server, netutil.LimitListener(l, maxConnections), h)
@@ -89,5 +90,5 @@ func serve(ctx context.Context, server *http.Server, l net.Listener, h *registry
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
-	return exit(exitUnavailable, err)
+	return exit.With(exit.Unavailable, err)
 }

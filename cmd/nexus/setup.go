@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/registry"
 	"vpnd/cmd/internal/settings"
 	"vpnd/crypto"
@@ -25,19 +26,19 @@ type setup struct {
 	store *registry.Store
 }
 
-// load reads settings and key. All errors are of exitConfig.
+// load reads settings and key. All errors are of exit.Config.
 func load(file string, log *slog.Logger) (*setup, error) {
 	s, err := settings.LoadNexus(file)
 	if err != nil {
-		return nil, exit(exitConfig, err)
+		return nil, exit.With(exit.Config, err)
 	}
 	store, err := registry.OpenStore(s.StateDir, log)
 	if err != nil {
-		return nil, exit(exitConfig, err)
+		return nil, exit.With(exit.Config, err)
 	}
 	own, err := crypto.LoadIdentity(filepath.Join(s.StateDir, keyFile))
 	if err != nil {
-		return nil, exit(exitConfig, err)
+		return nil, exit.With(exit.Config, err)
 	}
 	return &setup{s, own, store}, nil
 }
@@ -55,13 +56,13 @@ func prefixed(err error) string {
 func runMakeKey(file string, sys system) error {
 	s, err := settings.LoadNexus(file)
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	if err := os.Mkdir(s.StateDir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	if _, err := registry.OpenStore(s.StateDir, slog.New(slog.DiscardHandler)); err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	path := filepath.Join(s.StateDir, keyFile)
 	own, err := crypto.LoadIdentity(path)
@@ -71,7 +72,7 @@ func runMakeKey(file string, sys system) error {
 		fmt.Fprintf(sys.stderr, "nexus: %s exists already: it was left as it is\n", path)
 	}
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	_, err = fmt.Fprintf(sys.stdout, "# for packthread.conf on each gateway:\nserver_key = \"%v\"\n", own.Public())
 	return err
@@ -81,7 +82,7 @@ func runMakeKey(file string, sys system) error {
 func runCheck(file string, out io.Writer) error {
 	s, err := settings.LoadNexus(file)
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	var own *crypto.Identity
 	_, problems := registry.OpenStore(s.StateDir, slog.New(slog.DiscardHandler))
@@ -107,7 +108,7 @@ func runCheck(file string, out io.Writer) error {
 		}
 	}
 	if problems != nil {
-		return exit(exitConfig, problem{problems})
+		return exit.With(exit.Config, problem{problems})
 	}
 	return report(out, file, s, networks, own)
 }

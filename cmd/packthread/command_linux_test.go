@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/meshlab"
 	"vpnd/crypto"
 )
@@ -45,16 +46,16 @@ func TestCommand(t *testing.T) {
 		code   int
 		stderr string
 	}{
-		{"no name", []string{"-f", conf}, exitUsage, "the name of the network is missing"},
-		{"two names", []string{"-f", conf, "a", "b"}, exitUsage, `unexpected argument "b"`},
-		{"a path for a name", []string{"-f", conf, "../a"}, exitUsage, "is no name of a network"},
-		{"two commands", []string{"-m", "--status", "a"}, exitUsage, "exclude each other"},
-		{"json alone", []string{"--json", "a"}, exitUsage, "--json goes with --status"},
-		{"unknown flag", []string{"--xyzzy", "a"}, exitUsage, "usage: packthread"},
-		{"no settings", []string{"-f", conf + ".not", "a"}, exitConfig, "no such file"},
-		{"mistakes", []string{"-f", wrong, "a"}, exitConfig, wrong + ":5: port"},
-		{"no key", []string{"-f", conf, "a"}, exitConfig, "make it with -m"},
-		{"nobody runs", []string{"--status", "-f", conf, "a"}, exitUnknown, "is it running?"},
+		{"no name", []string{"-f", conf}, exit.Usage, "the name of the network is missing"},
+		{"two names", []string{"-f", conf, "a", "b"}, exit.Usage, `unexpected argument "b"`},
+		{"a path for a name", []string{"-f", conf, "../a"}, exit.Usage, "is no name of a network"},
+		{"two commands", []string{"-m", "--status", "a"}, exit.Usage, "exclude each other"},
+		{"json alone", []string{"--json", "a"}, exit.Usage, "--json goes with --status"},
+		{"unknown flag", []string{"--xyzzy", "a"}, exit.Usage, "usage: packthread"},
+		{"no settings", []string{"-f", conf + ".not", "a"}, exit.Config, "no such file"},
+		{"mistakes", []string{"-f", wrong, "a"}, exit.Config, wrong + ":5: port"},
+		{"no key", []string{"-f", conf, "a"}, exit.Config, "make it with -m"},
+		{"nobody runs", []string{"--status", "-f", conf, "a"}, exit.Unknown, "is it running?"},
 	} {
 		if code, stdout, stderr := call(t, test.args...); code != test.code || !strings.Contains(stderr, test.stderr) || stdout != "" {
 			t.Errorf("%s: code %d, stdout %q, stderr %q", test.name, code, stdout, stderr)
@@ -90,7 +91,7 @@ func TestDetach(t *testing.T) {
 	must(t, two.Start())
 	w.paths("start", startLimit)
 	r, code := w.status(one)
-	if code != exitOK || r.Interface != "vpn0" || r.Inner != one.Addr() || len(r.Conflicts) > 0 {
+	if code != exit.OK || r.Interface != "vpn0" || r.Inner != one.Addr() || len(r.Conflicts) > 0 {
 		t.Errorf("code %d, status %+v", code, r)
 	}
 	must(t, one.Again(w.ctx))

@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"vpnd/cmd/internal/exit"
 )
 
 // readyEnv tells the second process of a packthread that detaches itself that descriptor
@@ -54,7 +56,7 @@ func detach(sys system) error {
 	}
 	err = cmd.Wait()
 	if e := (*exec.ExitError)(nil); errors.As(err, &e) && e.ExitCode() > 0 {
-		return &exitError{code: e.ExitCode()} // it has said why
+		return &exit.Error{Code: e.ExitCode()} // it has said why
 	}
 	return err // nil: another one was faster
 }

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/mesh"
 	"vpnd/cmd/internal/registry"
 	"vpnd/cmd/internal/settings"
@@ -61,11 +62,11 @@ func (g *gateway) run(ctx context.Context, ready func() error) (err error) {
 	g.started, g.news, g.known = time.Now(), make(chan struct{}, 1), make(chan struct{})
 	saved, err := mesh.NewSaved(g.StateDir, g.name, g.own.Public(), g.ServerKey)
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	client, err := registry.NewClient(g.name, g.own, g.Packthread)
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	g.follower = mesh.NewFollower(client, saved, g.log, g.take)
 	listener, nudges, err := g.listen(ctx)
@@ -137,9 +138,9 @@ func (g *gateway) listen(ctx context.Context) (net.Listener, net.PacketConn, err
 
 func refusedPort(err error) error {
 	if errors.Is(err, os.ErrPermission) {
-		return exit(exitNoPerm, fmt.Errorf("%w: ports below 1024 need root", err))
+		return exit.With(exit.NoPerm, fmt.Errorf("%w: ports below 1024 need root", err))
 	}
-	return exit(exitUnavailable, err)
+	return exit.With(exit.Unavailable, err)
 }
 
 // device is the TUN device. The host is put back before it goes.
@@ -250,7 +251,7 @@ func (g *gateway) obey(command string) []byte {
 func (g *gateway) explain(err error) error {
 	switch {
 	case errors.Is(err, netif.ErrUnavailable), errors.Is(err, tunnel.ErrDevice):
-		return exit(exitUnavailable, fmt.Errorf("interface %s: %w", cmp.Or(g.set.Device(), "of the mesh"), err))
+		return exit.With(exit.Unavailable, fmt.Errorf("interface %s: %w", cmp.Or(g.set.Device(), "of the mesh"), err))
 	}
 	return err
 }

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 	"vpnd/cmd/internal/meshlab"
 )
@@ -106,7 +107,7 @@ func (w *world) status(s *meshlab.Site) (r report, code int) {
 	if exit, ok := err.(*exec.ExitError); ok {
 		code = exit.ExitCode()
 	}
-	if code != exitUnknown {
+	if code != exit.Unknown {
 		must(w.t, json.Unmarshal(out, &r))
 	}
 	return r, code
@@ -253,7 +254,7 @@ func TestMesh(t *testing.T) {
 			t.Errorf("%s has\n%s\nbefore it had\n%s%v", s.Name, text, hosts[i], err)
 		}
 	}
-	if r, code := w.status(one); code != exitUnknown {
+	if r, code := w.status(one); code != exit.Unknown {
 		t.Errorf("status %+v", r)
 	}
 }

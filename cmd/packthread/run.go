@@ -4,49 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/pflag"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/settings"
 	"vpnd/tunnel/netif"
 )
 
-// Exit codes, those of sysexits.h where it has one.
-const (
-	exitOK          = 0
-	exitInternal    = 1
-	exitUsage       = 2
-	exitDown        = 3 // --status: a gateway that is there has no link
-	exitUnknown     = 4 // --status: nobody answers
-	exitUnavailable = 69
-	exitNoPerm      = 77
-	exitConfig      = 78
-)
-
-// version is what --version prints.
-const version = "2.0"
-
 // defaultFile is the settings, where nothing else is said.
 const defaultFile = "/etc/dynvpn/packthread.conf"
-
-// exitError is an error that ends the command with a code of its own.
-type exitError struct {
-	code int
-	err  error // nil: everything is said
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-func exit(code int, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &exitError{code, err}
-}
 
 // options is the command line.
 type options struct {
@@ -83,7 +50,7 @@ func parseOptions(args []string) (*options, error) {
 		err = o.validate()
 	}
 	if err != nil {
-		return nil, exit(exitUsage, fmt.Errorf("%w\n%s", err, usage))
+		return nil, exit.With(exit.Usage, fmt.Errorf("%w\n%s", err, usage))
 	}
 	return o, nil
 }
@@ -114,9 +81,9 @@ func run(ctx context.Context, args []string, sys system) int {
 		err = o.run(ctx, sys)
 	}
 	if err == nil {
-		return exitOK
+		return exit.OK
 	}
-	if e := (*exitError)(nil); !errors.As(err, &e) || e.err != nil {
+	if !exit.IsSaid(err) {
 		fmt.Fprintln(sys.stderr, prefixed(err))
 	}
 	return exitCode(err)
@@ -132,16 +99,15 @@ func prefixed(err error) string {
 }
 
 func exitCode(err error) int {
-	var e *exitError
+	code := exit.Code(err)
 	switch {
-	case errors.As(err, &e):
-		return e.code
-	case errors.Is(err, netif.ErrPermission), errors.Is(err, os.ErrPermission):
-		return exitNoPerm
+	case code != exit.Internal:
+	case errors.Is(err, netif.ErrPermission):
+		code = exit.NoPerm
 	case errors.Is(err, netif.ErrUnavailable), errors.Is(err, netif.ErrRunning):
-		return exitUnavailable
+		code = exit.Unavailable
 	}
-	return exitInternal
+	return code
 }
 
 func (o *options) run(ctx context.Context, sys system) error {
@@ -150,7 +116,7 @@ func (o *options) run(ctx context.Context, sys system) error {
 		_, err := fmt.Fprintf(sys.stdout, "%s\n%s\npackthread(8) says more.\n", usage, o.flags.FlagUsages())
 		return err
 	case o.version:
-		_, err := fmt.Fprintln(sys.stdout, versionText())
+		_, err := fmt.Fprintln(sys.stdout, exit.About("packthread"))
 		return err
 	case o.makeKey:
 		return o.runMakeKey(sys)
@@ -158,18 +124,4 @@ func (o *options) run(ctx context.Context, sys system) error {
 		return o.runStatus(sys)
 	}
 	return o.runGateway(ctx, sys)
-}
-
-func versionText() string {
-	text := fmt.Sprintf("packthread %s, %s/%s, %s", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return text
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			text += ", revision " + s.Value
-		}
-	}
-	return text
 }

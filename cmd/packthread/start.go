@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/mesh"
 	"vpnd/cmd/internal/settings"
 	"vpnd/crypto"
@@ -19,7 +20,7 @@ import (
 func (o *options) runMakeKey(sys system) error {
 	s, err := settings.LoadPackthread(o.file)
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	own, err := crypto.LoadIdentity(s.KeyFile)
 	if _, missing := os.Lstat(s.KeyFile); errors.Is(missing, os.ErrNotExist) {
@@ -28,7 +29,7 @@ func (o *options) runMakeKey(sys system) error {
 		fmt.Fprintf(sys.stderr, "packthread: %s exists already: it was left as it is\n", s.KeyFile)
 	}
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	name := o.name
 	if name == "" {
@@ -44,14 +45,14 @@ func (o *options) runGateway(ctx context.Context, sys system) error {
 	second := isSecond()
 	s, err := settings.LoadPackthread(o.file)
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	own, err := crypto.LoadIdentity(s.KeyFile)
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	if own.Public() == s.ServerKey {
-		return exit(exitConfig, fmt.Errorf("%s has the key of nexus: packthread -m makes that of the gateway", s.KeyFile))
+		return exit.With(exit.Config, fmt.Errorf("%s has the key of nexus: packthread -m makes that of the gateway", s.KeyFile))
 	}
 	if !second {
 		if err := tellRunning(s.StateDir, o.name, sys); err == nil {
@@ -66,7 +67,7 @@ func (o *options) runGateway(ctx context.Context, sys system) error {
 		return waitRunning(s.StateDir, o.name, sys) // it came first
 	}
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	log, ready := slog.New(slog.NewTextHandler(sys.stderr, nil)), func() error { return nil }
 	if second {
@@ -110,5 +111,5 @@ func waitRunning(dir, name string, sys system) (err error) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	return exit(exitUnavailable, fmt.Errorf("another packthread %s holds %s and does not answer: %w", name, strings.TrimSuffix(dir, "/"), err))
+	return exit.With(exit.Unavailable, fmt.Errorf("another packthread %s holds %s and does not answer: %w", name, strings.TrimSuffix(dir, "/"), err))
 }

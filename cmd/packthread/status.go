@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/mesh"
 	"vpnd/cmd/internal/registry"
 	"vpnd/cmd/internal/settings"
@@ -47,7 +48,7 @@ type peerState struct {
 
 // status returns what there is to say.
 func (g *gateway) status() *report {
-	r := &report{Network: g.name, Version: version, PID: os.Getpid(), Started: g.started, Interface: g.set.Device()}
+	r := &report{Network: g.name, Version: exit.Version, PID: os.Getpid(), Started: g.started, Interface: g.set.Device()}
 	table, at, err := g.follower.Status()
 	r.Table = at
 	if err != nil {
@@ -97,7 +98,7 @@ func (r *report) encode() []byte {
 func (o *options) runStatus(sys system) error {
 	s, err := settings.LoadPackthread(o.file)
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	reply, err := mesh.Tell(s.StateDir, o.name, cmdStatus)
 	var r report
@@ -105,13 +106,13 @@ func (o *options) runStatus(sys system) error {
 		err = json.Unmarshal(reply, &r)
 	}
 	if err != nil {
-		return exit(exitUnknown, fmt.Errorf("no answer from packthread %s: is it running? (%w)", o.name, err))
+		return exit.With(exit.Unknown, fmt.Errorf("no answer from packthread %s: is it running? (%w)", o.name, err))
 	}
 	text := r.text(time.Now())
 	if o.json {
 		var b bytes.Buffer
 		if json.Compact(&b, reply) != nil {
-			return exit(exitUnknown, errors.New("the answer is not that of a packthread"))
+			return exit.With(exit.Unknown, errors.New("the answer is not that of a packthread"))
 		}
 		text = b.String() + "\n"
 	}
@@ -120,7 +121,7 @@ func (o *options) runStatus(sys system) error {
 	}
 	for _, p := range r.Peers {
 		if p.Live && p.State != "up" {
-			return &exitError{code: exitDown}
+			return &exit.Error{Code: exit.Down}
 		}
 	}
 	return nil

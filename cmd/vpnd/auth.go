@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
 	"vpnd/tunnel"
 	"vpnd/tunnel/number"
@@ -37,7 +38,7 @@ func openAuth(c *conf.Config, s *secrets, log *slog.Logger) (*auth, error) {
 	}
 	journal, err := number.OpenJournal(journalFile(c), time.Now)
 	if err != nil {
-		return nil, exit(exitUnavailable, err)
+		return nil, exit.With(exit.Unavailable, err)
 	}
 	if journal.Made() {
 		log.Info("transaction numbers begin anew: there is no file of them", "file", journalFile(c))
@@ -53,7 +54,7 @@ func openAuth(c *conf.Config, s *secrets, log *slog.Logger) (*auth, error) {
 func openClientAuth(c *conf.Config, s *secrets, log *slog.Logger) (*auth, error) {
 	numbers, err := number.OpenClient(c.StateDir, number.ID(s.strong.ID()), time.Now)
 	if err != nil {
-		return nil, exit(exitUnavailable, err)
+		return nil, exit.With(exit.Unavailable, err)
 	}
 	if numbers.Lost() {
 		log.Warn("the file of the transaction number was damaged: the clock gives the next one", "directory", c.StateDir)

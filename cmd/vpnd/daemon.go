@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
 	"vpnd/crypto"
 	"vpnd/serial/chat"
@@ -156,7 +157,7 @@ func (d *daemon) assemble(s *secrets) (err error) {
 	if err := d.set.Apply(name, wanted(c)); errors.Is(err, netif.ErrPermission) {
 		return err
 	} else if err != nil {
-		return exit(exitUnavailable, err)
+		return exit.With(exit.Unavailable, err)
 	}
 	d.hooks = newHooks(func() *conf.Config { return d.addressed(d.conf.Load()) }, d.set.Device, d.log)
 	t.Device, t.Up, t.Down = device{dev, d}, d.linkUp, d.hooks.linkDown
@@ -189,9 +190,9 @@ func listen(c *conf.Config) (net.Listener, error) {
 	case err == nil:
 		return l, nil
 	case errors.Is(err, os.ErrPermission):
-		return nil, exitf(exitNoPerm, "%s: %w: ports below 1024 need root (CAP_NET_BIND_SERVICE)", c.Where("server"), err)
+		return nil, exit.Withf(exit.NoPerm, "%s: %w: ports below 1024 need root (CAP_NET_BIND_SERVICE)", c.Where("server"), err)
 	}
-	return nil, exitf(exitUnavailable, "%s: %w", c.Where("server"), err)
+	return nil, exit.Withf(exit.Unavailable, "%s: %w", c.Where("server"), err)
 }
 
 // wanted is what the host should have.
@@ -390,9 +391,9 @@ func (d *daemon) sumUp() {
 func (d *daemon) explain(err error) error {
 	switch {
 	case errors.Is(err, netif.ErrUnavailable), errors.Is(err, tunnel.ErrDevice) && errors.Is(err, os.ErrClosed):
-		return exitf(exitUnavailable, "interface %s was deleted or moved to another network namespace: %w", d.set.Device(), err)
+		return exit.Withf(exit.Unavailable, "interface %s was deleted or moved to another network namespace: %w", d.set.Device(), err)
 	case errors.Is(err, tunnel.ErrDevice):
-		return exitf(exitUnavailable, "interface %s: %w", d.set.Device(), err)
+		return exit.Withf(exit.Unavailable, "interface %s: %w", d.set.Device(), err)
 	}
 	return err
 }
@@ -404,7 +405,7 @@ func (d *daemon) status() report {
 	c := d.addressed(d.conf.Load())
 	return report{
 		Instance:  c.Name,
-		Version:   version,
+		Version:   exit.Version,
 		PID:       os.Getpid(),
 		Started:   d.started,
 		Mode:      string(c.Mode),

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"vpnd/cmd/internal/exit"
 )
 
 // readyEnv tells the second process of a detaching daemon that descriptor readyFD
@@ -106,9 +108,9 @@ func detach(sys system, phrase []byte) error {
 	}
 	err = cmd.Wait()
 	if e := (*exec.ExitError)(nil); errors.As(err, &e) && e.ExitCode() > 0 {
-		return &exitError{code: e.ExitCode()} // it has said why
+		return &exit.Error{Code: e.ExitCode()} // it has said why
 	}
-	return exitf(exitInternal, "the background process ended before it was up: %w", err)
+	return exit.Withf(exit.Internal, "the background process ended before it was up: %w", err)
 }
 
 // pipeOf returns the end of a pipe that gives a pass phrase, which is clear then.

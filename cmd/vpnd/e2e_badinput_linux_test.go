@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+
+	"vpnd/cmd/internal/exit"
 )
 
 // nobody is a user without any privilege.
@@ -69,7 +71,7 @@ func TestTenMistakes(t *testing.T) {
 	for _, how := range [][]string{{"-n"}, {}, {"--check"}, {"--status"}} {
 		w.client.untouched(func() {
 			e := w.client.run(append(how, "-f", w.client.config())...)
-			checkEnded(t, fmt.Sprint(how), e, exitConfig, "")
+			checkEnded(t, fmt.Sprint(how), e, exit.Config, "")
 			lines := strings.Split(strings.TrimSuffix(e.stderr, "\n"), "\n")
 			if len(lines) != len(want) || e.stdout != "" {
 				t.Errorf("%v: %d lines, want %d:\n%s%s", how, len(lines), len(want), e.stdout, e.stderr)
@@ -110,13 +112,13 @@ func TestBadHooks(t *testing.T) {
 	for _, how := range [][]string{{"-n"}, {}, {"--check"}} {
 		c.untouched(func() {
 			e := c.run(append(how, "-f", c.config())...)
-			checkEnded(t, fmt.Sprint(how), e, exitConfig, "")
+			checkEnded(t, fmt.Sprint(how), e, exit.Config, "")
 			if n := strings.Count(e.stderr, "\n"); n != len(hooks) {
 				t.Errorf("%v: %d lines, want %d:\n%s", how, n, len(hooks), e.stderr)
 			}
 			for i, h := range hooks {
 				want := fmt.Sprintf("(?m)^%s:%d: %s: hook %s: .*%s", regexp.QuoteMeta(c.config()), line+i+1, h.keyword, regexp.QuoteMeta(h.path), h.says)
-				checkEnded(t, fmt.Sprint(how), e, exitConfig, want)
+				checkEnded(t, fmt.Sprint(how), e, exit.Config, want)
 			}
 		})
 	}
@@ -145,19 +147,19 @@ func TestNoDevice(t *testing.T) {
 		code   int
 		says   string
 	}{
-		{"no driver", stage{TUN: "none", User: nobody}, "", exitUnavailable,
+		{"no driver", stage{TUN: "none", User: nobody}, "", exit.Unavailable,
 			`open /dev/net/tun: .*no TUN driver, try modprobe tun`},
-		{"closed", stage{TUN: "closed", User: nobody}, "", exitNoPerm,
+		{"closed", stage{TUN: "closed", User: nobody}, "", exit.NoPerm,
 			`open /dev/net/tun: missing privilege: .*chmod 0666 /dev/net/tun`},
-		{"no privilege", stage{User: nobody}, "", exitNoPerm,
+		{"no privilege", stage{User: nobody}, "", exit.NoPerm,
 			`open TUN device vpn%d: missing privilege: .*CAP_NET_ADMIN is missing: run as root, or let root make a device for you: ip tuntap add dev vpn0 mode tun user 65534`},
-		{"name that is not there", stage{User: nobody}, "vpn9", exitNoPerm,
+		{"name that is not there", stage{User: nobody}, "vpn9", exit.NoPerm,
 			`open TUN device vpn9: missing privilege: .*CAP_NET_ADMIN is missing: .*ip tuntap add dev vpn9 mode tun user 65534`},
-		{"another user's device", stage{User: nobody}, "theirs", exitNoPerm,
+		{"another user's device", stage{User: nobody}, "theirs", exit.NoPerm,
 			`open TUN device theirs: missing privilege: .*it belongs to another user and CAP_NET_ADMIN is missing`},
-		{"own device that root did not prepare", stage{User: nobody}, "bare", exitNoPerm,
+		{"own device that root did not prepare", stage{User: nobody}, "bare", exit.NoPerm,
 			`configure bare: .*missing privilege`},
-		{"no TUN device", stage{}, "eth0", exitUnavailable,
+		{"no TUN device", stage{}, "eth0", exit.Unavailable,
 			`open TUN device eth0: not available: .*is of type veth, not a TUN device`},
 	} {
 		key, text := c.file("vpnd.key"), string(plain)
@@ -186,7 +188,7 @@ func TestDeviceInUse(t *testing.T) {
 	w.client.start()
 	w.client.says("interface is up")
 	before := w.client.dump()
-	checkEnded(t, "second", second.run("-n", "-f", second.config()), exitUnavailable,
+	checkEnded(t, "second", second.run("-n", "-f", second.config()), exit.Unavailable,
 		`(?m)^vpnd: open TUN device mine: not available: .*another process has it open`)
 	if after := w.client.dump(); after != before {
 		t.Errorf("the host has changed:\nbefore\n%s\nafter\n%s", before, after)
@@ -203,7 +205,7 @@ func TestPortNotToBeHad(t *testing.T) {
 	where := regexp.QuoteMeta(s.config()) + ":4: "
 	for _, how := range [][]string{{"-n"}, {}} {
 		before := s.dump()
-		checkEnded(t, fmt.Sprint("port in use ", how), s.run(append(how, "-f", s.config())...), exitUnavailable,
+		checkEnded(t, fmt.Sprint("port in use ", how), s.run(append(how, "-f", s.config())...), exit.Unavailable,
 			`(?m)^vpnd: `+where+`port in use: .*:24741`)
 		if after := s.dump(); after != before {
 			t.Errorf("the host has changed:\nbefore\n%s\nafter\n%s", before, after)
@@ -214,7 +216,7 @@ func TestPortNotToBeHad(t *testing.T) {
 	s.write("mode server", fmt.Sprintf("local %v\nremote %v", serverInner, clientInner), "server 379")
 	must(t, os.Chown(s.dir, nobody, nobody))
 	must(t, os.Chown(s.file("vpnd.key"), nobody, nobody))
-	checkEnded(t, "port below 1024", s.finish(stage{User: nobody}.on(s.command("-n", "-f", s.config()))), exitNoPerm,
+	checkEnded(t, "port below 1024", s.finish(stage{User: nobody}.on(s.command("-n", "-f", s.config()))), exit.NoPerm,
 		`(?m)^vpnd: `+where+`.*:379.*ports below 1024 need root \(CAP_NET_BIND_SERVICE\)`)
 }
 
@@ -230,9 +232,9 @@ func TestRunningAlready(t *testing.T) {
 	other := s.sibling("other")
 	other.write("mode server", "server 24742", "local 10.78.0.1", "remote 10.78.0.2", "pidfile vpnd.pid")
 	for _, how := range [][]string{{"-n"}, {}} {
-		checkEnded(t, fmt.Sprint("same instance ", how), s.run(append(how, "-f", s.config())...), exitUnavailable,
+		checkEnded(t, fmt.Sprint("same instance ", how), s.run(append(how, "-f", s.config())...), exit.Unavailable,
 			fmt.Sprintf(`(?m)^vpnd: instance server: already running, pid %d$`, s.PID()))
-		checkEnded(t, fmt.Sprint("same pidfile ", how), other.run(append(how, "-f", other.config())...), exitUnavailable,
+		checkEnded(t, fmt.Sprint("same pidfile ", how), other.run(append(how, "-f", other.config())...), exit.Unavailable,
 			fmt.Sprintf(`(?m)^vpnd: pidfile .*vpnd\.pid: process %d holds it`, s.PID()))
 	}
 	if after := s.dump(); after != before {
@@ -252,33 +254,33 @@ func TestUsage(t *testing.T) {
 		code int
 		says string
 	}{
-		{"--bogus", exitUsage, `^vpnd: unknown flag: --bogus\nusage: vpnd`},
-		{"-q", exitUsage, `^vpnd: unknown shorthand flag: 'q' in -q\nusage: vpnd`},
-		{"-f", exitUsage, `^vpnd: flag needs an argument: 'f' in -f\nusage: vpnd`},
-		{"vpnd.conf", exitUsage, `^vpnd: unexpected argument "vpnd.conf"`},
-		{"-m a b", exitUsage, `^vpnd: unexpected argument "b"`},
-		{"-m --status", exitUsage, `exclude each other`},
-		{"--json", exitUsage, `--json goes with --status`},
-		{"-x", exitUsage, `-x needs a directory`},
-		{"-c", exitUsage, `-c needs a key file`},
-		{"-x -c keys", exitUsage, `exclude each other`},
-		{"--passphrase", exitUsage, `--passphrase goes with -x`},
-		{"-c --passphrase vpnd.key", exitUsage, `--passphrase goes with -x`},
-		{"-m --passphrase-fd 3", exitUsage, `--passphrase-fd goes with -x, -c, --check, invite and the daemon`},
-		{"-t --passphrase-fd 3", exitUsage, `--passphrase-fd goes with -x, -c, --check, invite and the daemon`},
-		{"--status --passphrase-fd 3", exitUsage, `--passphrase-fd goes with -x, -c, --check, invite and the daemon`},
-		{"--resync x --passphrase-fd 3", exitUsage, `--passphrase-fd goes with -x, -c, --check, invite and the daemon`},
-		{"--resync x --status", exitUsage, `exclude each other`},
-		{"--resync", exitUsage, `flag needs an argument: --resync`},
-		{"--resync x y", exitUsage, `^vpnd: unexpected argument "y"`},
-		{"-x --passphrase-fd three keys", exitUsage, `"--passphrase-fd" flag: it is not the number of a descriptor`},
-		{"-x --passphrase-fd -1 keys", exitUsage, `"--passphrase-fd" flag: it is not the number of a descriptor`},
-		{"-t --check", exitUsage, `exclude each other`},
-		{"-t vpnd.conf", exitUsage, `^vpnd: unexpected argument "vpnd.conf"`},
-		{"-t -f vpnd.conf", exitConfig, `^vpnd: read configuration: open vpnd.conf: no such file or directory\n$`},
-		{"-f /nowhere/vpnd.conf", exitConfig, `^vpnd: read configuration: open /nowhere/vpnd.conf: no such file or directory\n$`},
-		{"--help", exitOK, `^$`},
-		{"--version", exitOK, `^$`},
+		{"--bogus", exit.Usage, `^vpnd: unknown flag: --bogus\nusage: vpnd`},
+		{"-q", exit.Usage, `^vpnd: unknown shorthand flag: 'q' in -q\nusage: vpnd`},
+		{"-f", exit.Usage, `^vpnd: flag needs an argument: 'f' in -f\nusage: vpnd`},
+		{"vpnd.conf", exit.Usage, `^vpnd: unexpected argument "vpnd.conf"`},
+		{"-m a b", exit.Usage, `^vpnd: unexpected argument "b"`},
+		{"-m --status", exit.Usage, `exclude each other`},
+		{"--json", exit.Usage, `--json goes with --status`},
+		{"-x", exit.Usage, `-x needs a directory`},
+		{"-c", exit.Usage, `-c needs a key file`},
+		{"-x -c keys", exit.Usage, `exclude each other`},
+		{"--passphrase", exit.Usage, `--passphrase goes with -x`},
+		{"-c --passphrase vpnd.key", exit.Usage, `--passphrase goes with -x`},
+		{"-m --passphrase-fd 3", exit.Usage, `--passphrase-fd goes with -x, -c, --check, invite and the daemon`},
+		{"-t --passphrase-fd 3", exit.Usage, `--passphrase-fd goes with -x, -c, --check, invite and the daemon`},
+		{"--status --passphrase-fd 3", exit.Usage, `--passphrase-fd goes with -x, -c, --check, invite and the daemon`},
+		{"--resync x --passphrase-fd 3", exit.Usage, `--passphrase-fd goes with -x, -c, --check, invite and the daemon`},
+		{"--resync x --status", exit.Usage, `exclude each other`},
+		{"--resync", exit.Usage, `flag needs an argument: --resync`},
+		{"--resync x y", exit.Usage, `^vpnd: unexpected argument "y"`},
+		{"-x --passphrase-fd three keys", exit.Usage, `"--passphrase-fd" flag: it is not the number of a descriptor`},
+		{"-x --passphrase-fd -1 keys", exit.Usage, `"--passphrase-fd" flag: it is not the number of a descriptor`},
+		{"-t --check", exit.Usage, `exclude each other`},
+		{"-t vpnd.conf", exit.Usage, `^vpnd: unexpected argument "vpnd.conf"`},
+		{"-t -f vpnd.conf", exit.Config, `^vpnd: read configuration: open vpnd.conf: no such file or directory\n$`},
+		{"-f /nowhere/vpnd.conf", exit.Config, `^vpnd: read configuration: open /nowhere/vpnd.conf: no such file or directory\n$`},
+		{"--help", exit.OK, `^$`},
+		{"--version", exit.OK, `^$`},
 	} {
 		cmd := exec.Command(binary, strings.Fields(tt.args)...)
 		var stdout, stderr strings.Builder
@@ -299,17 +301,17 @@ func TestStatusCodes(t *testing.T) {
 	w.configure()
 	s := w.server
 	for _, how := range [][]string{{"--status"}, {"--status", "--json"}} {
-		checkEnded(t, "no daemon", s.run(append(how, "-f", s.config())...), exitUnknown, `^vpnd: no answer from server: is vpnd running\?`)
+		checkEnded(t, "no daemon", s.run(append(how, "-f", s.config())...), exit.Unknown, `^vpnd: no answer from server: is vpnd running\?`)
 	}
 	s.start()
 	s.says("interface is up")
 	for _, how := range [][]string{{"--status"}, {"--status", "--json"}} {
-		checkEnded(t, "no link", s.run(append(how, "-f", s.config())...), exitDown, `^$`)
+		checkEnded(t, "no link", s.run(append(how, "-f", s.config())...), exit.Down, `^$`)
 	}
 	w.client.start()
 	s.until("up", isUp)
 	for _, how := range [][]string{{"--status"}, {"--status", "--json"}} {
-		checkEnded(t, "link", s.run(append(how, "-f", s.config())...), exitOK, `^$`)
+		checkEnded(t, "link", s.run(append(how, "-f", s.config())...), exit.OK, `^$`)
 	}
 }
 
@@ -330,7 +332,7 @@ func TestMakeKeyTwice(t *testing.T) {
 	must(t, err)
 	again := exec.Command(binary, "-m", path)
 	out, _ = again.CombinedOutput()
-	if again.ProcessState.ExitCode() == exitOK || !strings.Contains(string(out), "exists already") {
+	if again.ProcessState.ExitCode() == exit.OK || !strings.Contains(string(out), "exists already") {
 		t.Errorf("second time: exit code %d, %s", again.ProcessState.ExitCode(), out)
 	}
 	if second, err := os.ReadFile(path); err != nil || string(second) != string(first) {
@@ -355,10 +357,10 @@ func TestLaterBuild(t *testing.T) {
 	c.also(later...)
 	c.untouched(func() {
 		e := c.run("-n", "-f", c.config())
-		checkEnded(t, "later build", e, exitConfig, "")
+		checkEnded(t, "later build", e, exit.Config, "")
 		for _, l := range later {
 			keyword := strings.Fields(l)[0]
-			checkEnded(t, l, e, exitConfig, `(?m)^`+regexp.QuoteMeta(c.config())+`:\d+: `+keyword+`: .*not in this build`)
+			checkEnded(t, l, e, exit.Config, `(?m)^`+regexp.QuoteMeta(c.config())+`:\d+: `+keyword+`: .*not in this build`)
 		}
 		if n := strings.Count(e.stderr, "\n"); n != len(later) {
 			t.Errorf("%d lines, want %d:\n%s", n, len(later), e.stderr)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/serial/serialtest"
 )
 
@@ -34,22 +35,22 @@ func TestSerialBadInput(t *testing.T) {
 		code   int
 		says   string
 	}{
-		{"no such device", with("/tty", "/nowhere"), exitUnavailable, `^vpnd: ` + config + `:\d+: open .*/nowhere: no such file or directory\n$`},
-		{"no line", with("/tty", "/null"), exitUnavailable, `^vpnd: ` + config + `:\d+: open .*/null: not a serial line: .*\n$`},
-		{"a file", with("/tty", "/dry"), exitUnavailable, `^vpnd: ` + config + `:\d+: open .*/dry: not a serial line: .*\n$`},
-		{"refused mode", plus("rs485 1 1"), exitUnavailable, `^vpnd: ` + config + `:\d+: open .*/tty: not possible on this line: RS-485: .*\n$`},
-		{"no chat script", plus("modemchat nowhere"), exitConfig, `^` + config + `:8: modemchat: open .*/nowhere: no such file or directory\n$`},
-		{"empty chat script", plus("modemchat empty"), exitConfig, `^` + config + `:8: modemchat: .*/empty: the chat script is empty\n$`},
-		{"mistakes in the chat script", plus("modemchat chat"), exitConfig,
+		{"no such device", with("/tty", "/nowhere"), exit.Unavailable, `^vpnd: ` + config + `:\d+: open .*/nowhere: no such file or directory\n$`},
+		{"no line", with("/tty", "/null"), exit.Unavailable, `^vpnd: ` + config + `:\d+: open .*/null: not a serial line: .*\n$`},
+		{"a file", with("/tty", "/dry"), exit.Unavailable, `^vpnd: ` + config + `:\d+: open .*/dry: not a serial line: .*\n$`},
+		{"refused mode", plus("rs485 1 1"), exit.Unavailable, `^vpnd: ` + config + `:\d+: open .*/tty: not possible on this line: RS-485: .*\n$`},
+		{"no chat script", plus("modemchat nowhere"), exit.Config, `^` + config + `:8: modemchat: open .*/nowhere: no such file or directory\n$`},
+		{"empty chat script", plus("modemchat empty"), exit.Config, `^` + config + `:8: modemchat: .*/empty: the chat script is empty\n$`},
+		{"mistakes in the chat script", plus("modemchat chat"), exit.Config,
 			`^.*/chat:4: the quote ' is not closed\n.*/chat:2: TIMEOUT "soon": a number of seconds is wanted, 1 to 86400\n$`},
-		{"mistakes everywhere", plus("modemchat chat\nlinkup nowhere"), exitConfig,
+		{"mistakes everywhere", plus("modemchat chat\nlinkup nowhere"), exit.Config,
 			`^.*/chat:4: .*\n.*/chat:2: .*\n` + config + `:9: linkup: .*\n$`},
-		{"conflicts", plus("ipopts 4\nmodemchat chat\nrs485\nspeed 0\nserver 192.0.2.1"), exitConfig,
+		{"conflicts", plus("ipopts 4\nmodemchat chat\nrs485\nspeed 0\nserver 192.0.2.1"), exit.Config,
 			`^` + config + `:8: ipopts: .*\n` + config + `:9: modemchat: .*\n` + config + `:11: speed: .*\n` + config + `:12: server: an address or a port, but line 3 names the serial line ".*/tty"; remove one of the two\n$`},
 	} {
 		must(t, os.WriteFile(c.config(), []byte(tt.change(string(plain))), 0o644))
 		hows := [][]string{{"-n"}, {}}
-		if tt.code == exitConfig {
+		if tt.code == exit.Config {
 			hows = append(hows, []string{"--check"}, []string{"-t"})
 		}
 		for _, how := range hows {
@@ -87,7 +88,7 @@ func TestSerialInUse(t *testing.T) {
 	})
 	for _, how := range [][]string{{"-n"}, {}, {"-t"}} {
 		e := second.run(append(how, "-f", second.config())...)
-		checkEnded(t, fmt.Sprint(how), e, exitUnavailable, fmt.Sprintf(`(?m)^vpnd: .*second\.conf:\d+: open .*/tty: in use by process %d \(vpnd\), says /run/lock/LCK\.\.pts_\d+$`, c.PID()))
+		checkEnded(t, fmt.Sprint(how), e, exit.Unavailable, fmt.Sprintf(`(?m)^vpnd: .*second\.conf:\d+: open .*/tty: in use by process %d \(vpnd\), says /run/lock/LCK\.\.pts_\d+$`, c.PID()))
 	}
 	c.stop()
 }
@@ -110,10 +111,10 @@ func TestChatTest(t *testing.T) {
 		code                 int
 		stdout, stderr       string
 	}{
-		{"busy", script + "CONNECT \\c\n", "1", exitTemporary, `receive +BUSY\n$`, `^vpnd: .*/tty: .*/chat:7: "BUSY": ABORT\n$`},
-		{"silent", script + "CONNECT \\c\n", "2", exitTemporary, `say +called \\u001b\n`, `^vpnd: .*/tty: .*/chat:7: "CONNECT": not received in time: 8s\n$`},
-		{"forged", script + "CONNECT \\c\n", "3", exitTemporary, `receive +NO\\u001b\[2JDIALTONE\n`, `"CONNECT": not received in time`},
-		{"connected", script + "CONNECT \\c\n", "4", exitOK,
+		{"busy", script + "CONNECT \\c\n", "1", exit.Temporary, `receive +BUSY\n$`, `^vpnd: .*/tty: .*/chat:7: "BUSY": ABORT\n$`},
+		{"silent", script + "CONNECT \\c\n", "2", exit.Temporary, `say +called \\u001b\n`, `^vpnd: .*/tty: .*/chat:7: "CONNECT": not received in time: 8s\n$`},
+		{"forged", script + "CONNECT \\c\n", "3", exit.Temporary, `receive +NO\\u001b\[2JDIALTONE\n`, `"CONNECT": not received in time`},
+		{"connected", script + "CONNECT \\c\n", "4", exit.OK,
 			`^ +\d+\.\d send +\?{6}\n(.*\n)* +\d+\.\d receive +OK\n +\d+\.\d send +ATDT4\n(.*\n)* +\d+\.\d receive +CONNECT\n +\d+\.\d report +CONNECT 0\n(.*\n)*the script came to its end; hanging up\n$`, `^$`},
 	} {
 		must(t, os.WriteFile(c.file("chat"), []byte(strings.Replace(tt.script, "number", tt.number, 1)), 0o644))
@@ -131,9 +132,9 @@ func TestChatTestOfNothing(t *testing.T) {
 	w := newWorld(t)
 	c := w.client
 	w.configureLine()
-	checkEnded(t, "no script", c.run("-t", "-f", c.config()), exitConfig, `^vpnd: `+regexp.QuoteMeta(c.config())+`: there is no chat script to test; name one with "modemchat PATH"\n$`)
+	checkEnded(t, "no script", c.run("-t", "-f", c.config()), exit.Config, `^vpnd: `+regexp.QuoteMeta(c.config())+`: there is no chat script to test; name one with "modemchat PATH"\n$`)
 	w.configure()
-	checkEnded(t, "no line", c.run("-t", "-f", c.config()), exitConfig, `^vpnd: `+regexp.QuoteMeta(c.config())+`: there is no serial line, so no modem to talk to\n$`)
+	checkEnded(t, "no line", c.run("-t", "-f", c.config()), exit.Config, `^vpnd: `+regexp.QuoteMeta(c.config())+`: there is no serial line, so no modem to talk to\n$`)
 }
 
 // TestChatTestStopped interrupts a test of the chat.
@@ -151,7 +152,7 @@ func TestChatTestStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(t, c.Signal(syscall.SIGINT))
-	c.exits(exitTemporary)
+	c.exits(exit.Temporary)
 	if text := p.Stderr.String(); text != "vpnd: stopped by signal: interrupt\n" {
 		t.Errorf("says %q", text)
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+
+	"vpnd/cmd/internal/exit"
 )
 
 // TestConflictsAtStart starts on hosts that have already what the tunnel wants. What
@@ -51,7 +53,7 @@ func TestConflictsAtStart(t *testing.T) {
 		c.write("mode client", "server 192.0.2.1 24741", "local "+tt.local, "remote "+tt.remote, "route 10.90.0.0/16")
 		host := c.dump()
 		if tt.says != "" {
-			checkEnded(t, tt.name, c.run("-n", "-f", c.config()), exitUnavailable, `(?m)^vpnd: configure vpn0: `+tt.says+`$`)
+			checkEnded(t, tt.name, c.run("-n", "-f", c.config()), exit.Unavailable, `(?m)^vpnd: configure vpn0: `+tt.says+`$`)
 		} else {
 			c.start()
 			c.says("no link") // there is no server

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 )
 
@@ -129,7 +130,7 @@ func TestDetach(t *testing.T) {
 	log := newSystemLog(t, w.server.file("log"))
 	host := w.server.dump()
 	e := w.server.detach(stage{Log: log.path})
-	checkEnded(t, "detach", e, exitOK, `^$`)
+	checkEnded(t, "detach", e, exit.OK, `^$`)
 	// From here on nothing may have to be waited for: this is what the command's
 	// end promises.
 	w.dial(w.client).Close()
@@ -204,8 +205,8 @@ func TestDetachWithoutLog(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.configure("pidfile vpnd.pid")
-	checkEnded(t, "server", w.server.detach(stage{}), exitOK, `no system log here \(/dev/log\)`)
-	checkEnded(t, "client", w.client.detach(stage{}), exitOK, `no system log here \(/dev/log\)`)
+	checkEnded(t, "server", w.server.detach(stage{}), exit.OK, `no system log here \(/dev/log\)`)
+	checkEnded(t, "client", w.client.detach(stage{}), exit.OK, `no system log here \(/dev/log\)`)
 	w.server.adopt()
 	w.client.adopt()
 	w.client.until("up", isUp)
@@ -229,7 +230,7 @@ func TestSignalAfterDetach(t *testing.T) {
 	w.configure("pidfile vpnd.pid")
 	host := w.server.dump()
 	for range 10 {
-		checkEnded(t, "server", w.server.detach(stage{}), exitOK, "")
+		checkEnded(t, "server", w.server.detach(stage{}), exit.OK, "")
 		w.server.adopt()
 		w.server.stopAdopted()
 		w.server.leftNothing(host)
@@ -280,8 +281,8 @@ func TestDetachFails(t *testing.T) {
 		code int
 		says string
 	}{
-		{"key readable by others", 0o644, exitConfig, `server\.conf: keyfile: key file .* can be read or changed by others`},
-		{"port in use", 0o600, exitUnavailable, `server\.conf:3: port in use`},
+		{"key readable by others", 0o644, exit.Config, `server\.conf: keyfile: key file .* can be read or changed by others`},
+		{"port in use", 0o600, exit.Unavailable, `server\.conf:3: port in use`},
 	} {
 		must(t, os.Chmod(s.file("vpnd.key"), tt.key))
 		host := s.dump()
@@ -327,7 +328,7 @@ func TestSignalsEnd(t *testing.T) {
 				end.peer.until("up", isUp)
 				mark := end.peer.Stderr.Mark()
 				must(t, end.ends.Signal(sig))
-				end.ends.exits(exitOK)
+				end.ends.exits(exit.OK)
 				end.ends.leftNothing(host)
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
@@ -414,7 +415,7 @@ func TestDeviceDeleted(t *testing.T) {
 		}
 		return netlink.LinkDel(l)
 	}))
-	w.client.exits(exitUnavailable)
+	w.client.exits(exit.Unavailable)
 	w.client.says(`(?m)^vpnd: interface vpn0 was deleted `)
 	w.client.leftNothing(host)
 	w.server.says(`msg="link is down".*cause="peer closed the link: shutdown"`)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"vpnd/cmd/internal/exit"
 )
 
 // limitFiles bounds the numbers of the daemon's descriptors. With noFiles it keeps
@@ -126,7 +128,7 @@ func TestInheritedDescriptors(t *testing.T) {
 		}
 	}
 	s.Process = p
-	s.exits(exitOK)
+	s.exits(exit.OK)
 	s.adopt()
 	if text, err := os.ReadFile(s.file("open")); err != nil || regexp.MustCompile(` [3-9] -> pipe`).Match(text) {
 		t.Errorf("a script has inherited: %v\n%s", err, text)
@@ -145,7 +147,7 @@ func TestCrashIsKept(t *testing.T) {
 	crash := s.file("state/server.crash")
 	for _, sig := range []syscall.Signal{syscall.SIGABRT, syscall.SIGQUIT} {
 		os.Remove(crash)
-		checkEnded(t, "start", s.detach(stage{Log: log.path}), exitOK, `^$`)
+		checkEnded(t, "start", s.detach(stage{Log: log.path}), exit.OK, `^$`)
 		s.adopt()
 		must(t, s.Signal(sig))
 		<-s.Done()
@@ -157,7 +159,7 @@ func TestCrashIsKept(t *testing.T) {
 			t.Errorf("%v: mode %v, text:\n%s", sig, info.Mode(), text)
 		}
 		const says = `vpnd has crashed before, please report it and remove the file.* file=\S+/state/server\.crash`
-		checkEnded(t, "start again", s.detach(stage{Log: log.path}), exitOK, says)
+		checkEnded(t, "start again", s.detach(stage{Log: log.path}), exit.OK, says)
 		log.says(`^<28>.*` + says)
 		s.adopt()
 		s.stopAdopted()
@@ -166,7 +168,7 @@ func TestCrashIsKept(t *testing.T) {
 		}
 	}
 	must(t, os.WriteFile(crash, make([]byte, maxCrashes+1), 0o600))
-	checkEnded(t, "start with a long file", s.detach(stage{Log: log.path}), exitOK, `crashed before`)
+	checkEnded(t, "start with a long file", s.detach(stage{Log: log.path}), exit.OK, `crashed before`)
 	s.adopt()
 	s.stopAdopted()
 	if left, err := filepath.Glob(s.file("state/*")); err != nil || len(left) > 0 {

@@ -14,6 +14,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"vpnd/cmd/internal/exit"
 )
 
 // change does something to an interface of the site, as somebody else would.
@@ -288,7 +290,7 @@ func TestDeviceMoved(t *testing.T) {
 	}))
 	defer ns.Close()
 	c.change("vpn0", func(l netlink.Link) error { return netlink.LinkSetNsFd(l, int(ns.Fd())) })
-	c.exits(exitUnavailable)
+	c.exits(exit.Unavailable)
 	c.says(`(?m)^vpnd: interface vpn0 was deleted or moved to another network namespace: `)
 	c.leftNothing(host)
 	if d, err := elsewhere.Dump(); err != nil || strings.Contains(d, "vpn0") {

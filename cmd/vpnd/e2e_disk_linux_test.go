@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"vpnd/cmd/internal/exit"
 )
 
 // disk is a small file system that only the test's processes see.
@@ -200,12 +202,12 @@ func TestDiskAtStart(t *testing.T) {
 		code     int
 		says     map[string]string // by trouble; "": the daemon starts all the same
 	}{
-		{file: "state", dir: "state", code: exitUnavailable, says: map[string]string{
+		{file: "state", dir: "state", code: exit.Unavailable, says: map[string]string{
 			"full":      `^vpnd: .*it cannot be recorded: write \S+/state/client\.state\.new: no space left on device$`,
 			"no inodes": `^vpnd: .*it cannot be recorded: open \S+/state/client\.lock: no space left on device$`,
 			"read-only": `^vpnd: .*it cannot be recorded: open \S+/state/client\.lock: read-only file system$`,
 		}},
-		{file: "pidfile", dir: "run", old: "mode client", new: "mode client\npidfile run/vpnd.pid", code: exitInternal, says: map[string]string{
+		{file: "pidfile", dir: "run", old: "mode client", new: "mode client\npidfile run/vpnd.pid", code: exit.Internal, says: map[string]string{
 			"full":      `^vpnd: pidfile \S+/run/vpnd\.pid: write \S+: no space left on device$`,
 			"no inodes": `^vpnd: pidfile: open \S+/run/vpnd\.pid: no space left on device$`,
 			"read-only": `^vpnd: pidfile: open \S+/run/vpnd\.pid: read-only file system$`,
@@ -224,7 +226,7 @@ func TestDiskAtStart(t *testing.T) {
 				d := newDisk(t, s.file(tt.dir), "size=16k,nr_inodes=8")
 				host := s.dump()
 				trouble.cause(d)
-				if says := tt.says[trouble.name]; tt.code != exitOK {
+				if says := tt.says[trouble.name]; tt.code != exit.OK {
 					e := d.run(&s, "-n", "-f", s.config())
 					checkEnded(t, "start", e, tt.code, `(?m)`+says)
 				} else {
@@ -232,9 +234,9 @@ func TestDiskAtStart(t *testing.T) {
 					s.says("no link") // nobody is there
 					if says != "" {
 						s.says(says)
-						checkEnded(t, "status", d.run(&s, "--status", "-f", s.config()), exitUnknown, "no answer from client")
+						checkEnded(t, "status", d.run(&s, "--status", "-f", s.config()), exit.Unknown, "no answer from client")
 					} else {
-						checkEnded(t, "status", d.run(&s, "--status", "-f", s.config()), exitDown, "")
+						checkEnded(t, "status", d.run(&s, "--status", "-f", s.config()), exit.Down, "")
 					}
 					s.stop()
 				}
@@ -261,12 +263,12 @@ func TestDiskKey(t *testing.T) {
 		d := newDisk(t, w.server.file("keys"), "size=16k,nr_inodes=8")
 		trouble.cause(d)
 		key := filepath.Join(d.dir, "vpnd.key")
-		checkEnded(t, trouble.name, d.run(w.server, "-m", key), exitInternal, `^vpnd: .*key file: .*`+regexp.QuoteMeta(key)+": "+trouble.says)
+		checkEnded(t, trouble.name, d.run(w.server, "-m", key), exit.Internal, `^vpnd: .*key file: .*`+regexp.QuoteMeta(key)+": "+trouble.says)
 		if left := d.files(); left != "" {
 			t.Errorf("%s: left behind: %s", trouble.name, left)
 		}
 		d.mend()
-		checkEnded(t, trouble.name, d.run(w.server, "-m", key), exitOK, `^$`)
+		checkEnded(t, trouble.name, d.run(w.server, "-m", key), exit.OK, `^$`)
 	}
 }
 
@@ -308,15 +310,15 @@ func TestDiskWhileUp(t *testing.T) {
 
 			must(t, c.Signal(syscall.SIGTERM))
 			if trouble.name != "read-only" {
-				c.exits(exitOK)
+				c.exits(exit.OK)
 				if left := d.files(); left != "" {
 					t.Errorf("left behind: %s", left)
 				}
 			} else {
-				c.exits(exitInternal)
+				c.exits(exit.Internal)
 				c.says(`(?m)^vpnd: .*remove \S+client\.state: read-only file system`)
 				e := d.run(c, "-n", "-f", c.config())
-				checkEnded(t, "start on a read-only disk", e, exitInternal, `(?m)^vpnd: pidfile: open \S+: read-only file system`)
+				checkEnded(t, "start on a read-only disk", e, exit.Internal, `(?m)^vpnd: pidfile: open \S+: read-only file system`)
 			}
 			c.becomes(host)
 

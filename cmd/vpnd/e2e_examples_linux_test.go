@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
 	"vpnd/serial/serialtest"
 )
@@ -109,7 +110,7 @@ func TestExampleHub(t *testing.T) {
 	}
 	run := func(command string) {
 		args := strings.Fields(strings.NewReplacer("laptop", "third", "/etc/vpnd/server.conf", w.server.config(), "vpn.example.org", w.outer(w.third)).Replace(command))
-		if e := w.server.run(args[1:]...); e.code != exitOK {
+		if e := w.server.run(args[1:]...); e.code != exit.OK {
 			t.Fatalf("%s: exit code %d\n%s", command, e.code, e.stderr)
 		}
 	}

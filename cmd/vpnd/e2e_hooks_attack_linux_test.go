@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 )
 
@@ -154,7 +155,7 @@ func TestHooksThatHoldUp(t *testing.T) {
 	c.says("slipup begins")
 	c.says("hook ended with an error.*killed after 1s")
 	c.hears("killed after 1s", func() { must(t, c.Signal(syscall.SIGTERM)) })
-	c.exits(exitOK)
+	c.exits(exit.OK)
 }
 
 // TestHookOfStranger refuses scripts that somebody else could replace: by a link
@@ -184,7 +185,7 @@ func TestHookOfStranger(t *testing.T) {
 		w.configure()
 		c.also("slipup " + test.hook)
 		e := c.run("--check", "-f", c.config())
-		if want := map[bool]int{true: exitOK, false: exitConfig}[test.says == ""]; e.code != want || !strings.Contains(e.stderr, test.says) {
+		if want := map[bool]int{true: exit.OK, false: exit.Config}[test.says == ""]; e.code != want || !strings.Contains(e.stderr, test.says) {
 			t.Errorf("%s: exit code %d, want %d:\n%s", test.hook, e.code, want, e.stderr)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 )
 
@@ -181,5 +182,5 @@ func TestHubFull(t *testing.T) {
 	w.server.stop()
 	must(t, os.WriteFile(filepath.Join(w.server.file("state"), "server.pool"), []byte("garbage\n"), 0o600))
 	e := w.server.run("-n", "-f", w.server.config())
-	checkEnded(t, "damaged pool", e, exitConfig, `server\.pool: it does not begin with "vpnd pool 1": move it away`)
+	checkEnded(t, "damaged pool", e, exit.Config, `server\.pool: it does not begin with "vpnd pool 1": move it away`)
 }

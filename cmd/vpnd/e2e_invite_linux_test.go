@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
 	"vpnd/crypto"
 	"vpnd/tunnel/pool"
@@ -22,7 +23,7 @@ func (w *peersWorld) invites(s *site, args ...string) ended {
 	s.t.Helper()
 	os.Remove(s.config())
 	e := w.server.run(append([]string{"invite", s.name, "-f", w.server.config(), "-o", s.config(), "--server", w.outer(s)}, args...)...)
-	if e.code != exitOK {
+	if e.code != exit.OK {
 		s.t.Fatalf("exit code %d\n%s", e.code, e.stderr)
 	}
 	f, err := os.OpenFile(s.config(), os.O_APPEND|os.O_WRONLY, 0)
@@ -37,7 +38,7 @@ func (w *peersWorld) invites(s *site, args ...string) ended {
 func (w *peersWorld) revokes(s *site) {
 	s.t.Helper()
 	e := w.server.run("revoke", s.name, "-f", w.server.config())
-	checkEnded(s.t, "revoke", e, exitOK, `^$`)
+	checkEnded(s.t, "revoke", e, exit.OK, `^$`)
 	if want := "client " + s.name + " is shut out; a hub that runs cuts it off within a second\n"; e.stdout != want {
 		s.t.Errorf("it says %q", e.stdout)
 	}
@@ -106,17 +107,17 @@ func TestInviteSealed(t *testing.T) {
 		}
 		return w.server.finish(cmd)
 	}
-	checkEnded(t, "without a pass phrase", invite(nil), exitConfig, `server\.conf: keyfile: .*there is no terminal to ask`)
-	checkEnded(t, "wrong pass phrase", invite(giving(t, otherPhrase), "--passphrase-fd", "3"), exitConfig, `wrong pass phrase`)
+	checkEnded(t, "without a pass phrase", invite(nil), exit.Config, `server\.conf: keyfile: .*there is no terminal to ask`)
+	checkEnded(t, "wrong pass phrase", invite(giving(t, otherPhrase), "--passphrase-fd", "3"), exit.Config, `wrong pass phrase`)
 	if len(filesIn(t, w.server.file("peers"))) > 0 {
 		t.Error("a client is let in")
 	}
 	e := invite(giving(t, phrase), "--passphrase-fd", "3")
-	checkEnded(t, "invite", e, exitOK, `^$`)
+	checkEnded(t, "invite", e, exit.OK, `^$`)
 	if !strings.Contains(e.stdout, "put the client's private key (private:...) into the line \"key\"") {
 		t.Errorf("it says\n%s", e.stdout)
 	}
-	checkEnded(t, "without the private key", w.client.run("--check", "-f", w.client.config()), exitConfig, `client\.conf:\d+: key: the private key is missing \(private:\.\.\.\)\n$`)
+	checkEnded(t, "without the private key", w.client.run("--check", "-f", w.client.config()), exit.Config, `client\.conf:\d+: key: the private key is missing \(private:\.\.\.\)\n$`)
 	text := strings.Replace(string(read(t, w.client.config())), "\nkey ", "\nkey "+own+" ", 1)
 	w.client.write(text)
 	must(t, os.Chmod(w.client.config(), 0o600))
@@ -144,10 +145,10 @@ func TestInviteRefused(t *testing.T) {
 	nokey := config(w.server.file("nokey.conf"), "mode server", "server 192.0.2.1", "auth strong", "peers two", "local 10.98.0.1", "pool 10.98.0.0/30", "keyfile gone")
 	stray := config(w.server.file("stray.conf"), "mode server", "server 192.0.2.1", "auth strong", "peers no/where", "local 10.98.0.1", "pool 10.98.0.0/30")
 	must(t, os.WriteFile(w.server.file("taken.conf"), []byte("precious"), 0o600))
-	if e := w.server.run("invite", "ann", "-f", full); e.code != exitOK {
+	if e := w.server.run("invite", "ann", "-f", full); e.code != exit.OK {
 		t.Fatal(e.stderr)
 	}
-	if e := w.server.run("invite", "bob", "-f", w.server.config(), "--server", "gate", "--subnet", "10.5.0.0/16"); e.code != exitOK {
+	if e := w.server.run("invite", "bob", "-f", w.server.config(), "--server", "gate", "--subnet", "10.5.0.0/16"); e.code != exit.OK {
 		t.Fatal(e.stderr)
 	}
 	for _, tt := range []struct {
@@ -156,32 +157,32 @@ func TestInviteRefused(t *testing.T) {
 		code int
 		says string
 	}{
-		{"no name", "invite", exitUsage, `invite needs the name of a client`},
-		{"two names", "invite a b", exitUsage, `unexpected argument "b"`},
-		{"slash", "invite a/b", exitUsage, `"a/b" is no name for a client; use up to 64 letters, digits, "-", "_" and "."`},
-		{"parent", "invite ..", exitUsage, `".." is no name for a client`},
-		{"option of another command", "revoke a --address 10.99.0.1", exitUsage, `--address goes with invite`},
-		{"two commands", "invite a --check", exitUsage, `exclude each other`},
-		{"name taken", "invite bob", exitInternal, `there is a client bob already \(\S+/peers/bob\.peer\); take another name, or say first: vpnd revoke bob`},
-		{"pool full", "invite eve -f " + full, exitInternal, `\S+/full\.conf:6: pool 10\.98\.0\.0/30: no address is free; revoke a client, or make the pool larger`},
-		{"no pool", "invite eve -f " + bare, exitUsage, `the hub has no pool to take an address from; say --address ADDRESS`},
-		{"no files", "invite eve -f " + shared, exitConfig, `\S+/shared\.conf: peers: missing; "vpnd invite" is for a hub with "auth strong" and "peers PATH"`},
-		{"no files to revoke", "revoke eve -f " + shared, exitConfig, `\S+/shared\.conf: peers: missing; "vpnd revoke" is for`},
-		{"no key", "invite eve -f " + nokey, exitConfig, `nokey\.conf:7: keyfile: key file \S+/gone does not exist`},
-		{"no directory above", "invite eve -f " + stray, exitInternal, `directory of the clients: mkdir \S+/no/where: no such file or directory`},
-		{"no configuration", "invite eve -f " + w.server.file("gone.conf"), exitConfig, `read configuration: open \S+/gone\.conf`},
-		{"any address", "invite eve", exitUsage, `--server: which address the clients call is not known, as the hub listens on any \(\S+/server\.conf:2\); say --server HOST`},
-		{"no host", "invite eve --server a..b", exitUsage, `--server: "a..b" is not an IPv4 address`},
-		{"outside the pool", "invite eve --server gate --address 10.98.0.1", exitUsage, `--address: 10\.98\.0\.1 is outside the pool \(\S+/server\.conf:7\)`},
-		{"the hub's address", "invite eve --server gate --address 10.99.0.1", exitUsage, `--address: 10\.99\.0\.1 is the hub's own address`},
-		{"another's address", "invite eve --server gate --address 10.99.0.2", exitUsage, `--address: 10\.99\.0\.2 is the address of \S+/bob\.peer:3`},
-		{"another's subnet", "invite eve --server gate --subnet 10.5.1.0/24", exitUsage, `--subnet: 10\.5\.1\.0/24 has addresses of a subnet of \S+/bob\.peer:5`},
-		{"private key", "invite eve --server gate --public-key private:x", exitUsage, `--public-key: this is a private key: the public key belongs here \(public:\.\.\.\)`},
-		{"file exists", "invite eve --server gate -o taken.conf", exitInternal, `taken\.conf exists already: it was left as it is; name another file with --output`},
-		{"file of a client that is there", "invite eve --server gate -o bob.conf", exitInternal, `bob\.conf exists already`},
-		{"directory is not there", "invite eve --server gate -o no/eve.conf", exitInternal, `open no/eve\.conf\.new-\d+: no such file or directory`},
-		{"nobody", "revoke eve", exitInternal, `there is no client eve in \S+/peers`},
-		{"slash to revoke", "revoke ../server.conf", exitUsage, `"\.\./server\.conf" is no name for a client`},
+		{"no name", "invite", exit.Usage, `invite needs the name of a client`},
+		{"two names", "invite a b", exit.Usage, `unexpected argument "b"`},
+		{"slash", "invite a/b", exit.Usage, `"a/b" is no name for a client; use up to 64 letters, digits, "-", "_" and "."`},
+		{"parent", "invite ..", exit.Usage, `".." is no name for a client`},
+		{"option of another command", "revoke a --address 10.99.0.1", exit.Usage, `--address goes with invite`},
+		{"two commands", "invite a --check", exit.Usage, `exclude each other`},
+		{"name taken", "invite bob", exit.Internal, `there is a client bob already \(\S+/peers/bob\.peer\); take another name, or say first: vpnd revoke bob`},
+		{"pool full", "invite eve -f " + full, exit.Internal, `\S+/full\.conf:6: pool 10\.98\.0\.0/30: no address is free; revoke a client, or make the pool larger`},
+		{"no pool", "invite eve -f " + bare, exit.Usage, `the hub has no pool to take an address from; say --address ADDRESS`},
+		{"no files", "invite eve -f " + shared, exit.Config, `\S+/shared\.conf: peers: missing; "vpnd invite" is for a hub with "auth strong" and "peers PATH"`},
+		{"no files to revoke", "revoke eve -f " + shared, exit.Config, `\S+/shared\.conf: peers: missing; "vpnd revoke" is for`},
+		{"no key", "invite eve -f " + nokey, exit.Config, `nokey\.conf:7: keyfile: key file \S+/gone does not exist`},
+		{"no directory above", "invite eve -f " + stray, exit.Internal, `directory of the clients: mkdir \S+/no/where: no such file or directory`},
+		{"no configuration", "invite eve -f " + w.server.file("gone.conf"), exit.Config, `read configuration: open \S+/gone\.conf`},
+		{"any address", "invite eve", exit.Usage, `--server: which address the clients call is not known, as the hub listens on any \(\S+/server\.conf:2\); say --server HOST`},
+		{"no host", "invite eve --server a..b", exit.Usage, `--server: "a..b" is not an IPv4 address`},
+		{"outside the pool", "invite eve --server gate --address 10.98.0.1", exit.Usage, `--address: 10\.98\.0\.1 is outside the pool \(\S+/server\.conf:7\)`},
+		{"the hub's address", "invite eve --server gate --address 10.99.0.1", exit.Usage, `--address: 10\.99\.0\.1 is the hub's own address`},
+		{"another's address", "invite eve --server gate --address 10.99.0.2", exit.Usage, `--address: 10\.99\.0\.2 is the address of \S+/bob\.peer:3`},
+		{"another's subnet", "invite eve --server gate --subnet 10.5.1.0/24", exit.Usage, `--subnet: 10\.5\.1\.0/24 has addresses of a subnet of \S+/bob\.peer:5`},
+		{"private key", "invite eve --server gate --public-key private:x", exit.Usage, `--public-key: this is a private key: the public key belongs here \(public:\.\.\.\)`},
+		{"file exists", "invite eve --server gate -o taken.conf", exit.Internal, `taken\.conf exists already: it was left as it is; name another file with --output`},
+		{"file of a client that is there", "invite eve --server gate -o bob.conf", exit.Internal, `bob\.conf exists already`},
+		{"directory is not there", "invite eve --server gate -o no/eve.conf", exit.Internal, `open no/eve\.conf\.new-\d+: no such file or directory`},
+		{"nobody", "revoke eve", exit.Internal, `there is no client eve in \S+/peers`},
+		{"slash to revoke", "revoke ../server.conf", exit.Usage, `"\.\./server\.conf" is no name for a client`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			args := strings.Fields(tt.args)
@@ -191,7 +192,7 @@ func TestInviteRefused(t *testing.T) {
 			before := tree(t, w.server.dir)
 			e := w.server.run(args...)
 			checkEnded(t, tt.name, e, tt.code, `^(vpnd: )?[^\n]*`+tt.says)
-			if tt.code != exitUsage && strings.Count(e.stderr, "\n") != 1 {
+			if tt.code != exit.Usage && strings.Count(e.stderr, "\n") != 1 {
 				t.Errorf("not one line:\n%s", e.stderr)
 			}
 			if after := tree(t, w.server.dir); after != before {
@@ -232,11 +233,11 @@ func TestInviteAtOnce(t *testing.T) {
 	for i := range many {
 		name := fmt.Sprint("c", i)
 		all.Go(func() {
-			if e := w.server.run("invite", name, "-f", w.server.config(), "--server", "gate"); e.code != exitOK {
+			if e := w.server.run("invite", name, "-f", w.server.config(), "--server", "gate"); e.code != exit.OK {
 				t.Errorf("%s: exit code %d\n%s", name, e.code, e.stderr)
 			}
 			if i%2 == 0 {
-				if e := w.server.run("revoke", name, "-f", w.server.config()); e.code != exitOK {
+				if e := w.server.run("revoke", name, "-f", w.server.config()); e.code != exit.OK {
 					t.Errorf("%s: exit code %d\n%s", name, e.code, e.stderr)
 				}
 			}
@@ -276,13 +277,13 @@ func TestInviteDisk(t *testing.T) {
 			must(t, os.MkdirAll(filepath.Dir(output), 0o700))
 			args := []string{"invite", "ann", "-f", w.server.config(), "--server", "gate", "-o", output}
 			what := place + ": " + trouble.name
-			checkEnded(t, what, d.run(w.server, args...), exitInternal, `^vpnd: (open|write) \S+/(ann\.peer|ann\.conf)\.new-\d+: `)
+			checkEnded(t, what, d.run(w.server, args...), exit.Internal, `^vpnd: (open|write) \S+/(ann\.peer|ann\.conf)\.new-\d+: `)
 			left := d.files() + strings.Join(append(filesIn(t, w.server.file("peers")), filesIn(t, w.server.file("out"))...), " ")
 			if left != "" {
 				t.Errorf("%s: left behind: %s", what, left)
 			}
 			d.mend()
-			checkEnded(t, what, d.run(w.server, args...), exitOK, `^$`)
+			checkEnded(t, what, d.run(w.server, args...), exit.OK, `^$`)
 			must(t, os.RemoveAll(w.server.file("out")))
 			must(t, os.RemoveAll(w.server.file("peers")))
 			must(t, os.Mkdir(w.server.file("peers"), 0o700))

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 )
 
@@ -203,7 +204,7 @@ func (s *site) finish(cmd *exec.Cmd) ended {
 func (s *site) stop() {
 	s.t.Helper()
 	must(s.t, s.Signal(syscall.SIGTERM))
-	s.exits(exitOK)
+	s.exits(exit.OK)
 }
 
 // kill ends vpnd with KILL.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 	"vpnd/conf"
 	"vpnd/crypto"
@@ -182,14 +183,14 @@ func TestPeersChecked(t *testing.T) {
 	w.enrol(w.other, "enabled off", "address 192.0.2.99")
 	check := func() ended { return w.server.run("--check", "-f", w.server.config()) }
 	e := check()
-	checkEnded(t, "right", e, exitOK, `^$`)
+	checkEnded(t, "right", e, exit.OK, `^$`)
 	if !strings.Contains(e.stdout, ", clients: 1\n") {
 		t.Errorf("it says %q", e.stdout)
 	}
 	w.enrol(w.third, "address 192.0.2.99")
 	must(t, os.WriteFile(w.peer("ann"), []byte("publickey public:AAAA\nsecret secret:AAAA\n"), 0o600))
-	checkEnded(t, "mistakes", check(), exitConfig, `third\.peer:\d+: address: 192\.0\.2\.99 is outside the pool`)
-	checkEnded(t, "mistakes", check(), exitConfig, `ann\.peer:1: publickey: the public key is damaged`)
+	checkEnded(t, "mistakes", check(), exit.Config, `third\.peer:\d+: address: 192\.0\.2\.99 is outside the pool`)
+	checkEnded(t, "mistakes", check(), exit.Config, `ann\.peer:1: publickey: the public key is damaged`)
 }
 
 // TestPeersCloned has one client's file in use in two places. The hub says so, and

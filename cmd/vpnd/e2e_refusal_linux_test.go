@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 	"vpnd/crypto"
 )
@@ -101,8 +102,8 @@ func TestRefused(t *testing.T) {
 					t.Errorf("refused: %s %d, want only %s", name, n, tt.counter)
 				}
 			}
-			if e := w.client.run("--status", "-f", w.client.config()); e.code != exitDown || !regexp.MustCompile(tt.clientSays).MatchString(e.stdout) {
-				t.Errorf("--status of the client: exit code %d, want %d and the reason:\n%s", e.code, exitDown, e.stdout)
+			if e := w.client.run("--status", "-f", w.client.config()); e.code != exit.Down || !regexp.MustCompile(tt.clientSays).MatchString(e.stdout) {
+				t.Errorf("--status of the client: exit code %d, want %d and the reason:\n%s", e.code, exit.Down, e.stdout)
 			}
 		})
 	}
@@ -126,8 +127,8 @@ func TestRefusedKeyFile(t *testing.T) {
 		} {
 			must(t, tt.change())
 			e := s.run("-n", "-f", s.config())
-			if e.code != exitConfig || !regexp.MustCompile(`(?m)^.*`+s.name+`\.conf: keyfile: .*`+tt.says).MatchString(e.stderr) {
-				t.Errorf("%s with a key file that is %s: exit code %d, want %d and %q:\n%s", s.name, tt.name, e.code, exitConfig, tt.says, e.stderr)
+			if e.code != exit.Config || !regexp.MustCompile(`(?m)^.*`+s.name+`\.conf: keyfile: .*`+tt.says).MatchString(e.stderr) {
+				t.Errorf("%s with a key file that is %s: exit code %d, want %d and %q:\n%s", s.name, tt.name, e.code, exit.Config, tt.says, e.stderr)
 			}
 			if after := s.dump(); after != before {
 				t.Errorf("%s with a key file that is %s: the host has changed:\n%s", s.name, tt.name, after)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 	"vpnd/serial/serialtest"
 )
@@ -189,7 +190,7 @@ func TestSerialOrdinaryUser(t *testing.T) {
 	must(t, os.Chown(device, 0, 0))
 	usable := filepath.Join(w.Dir(), "vpnd") // the other copy lies where only root can look
 	must(t, exec.Command("cp", binary, usable).Run())
-	checkEnded(t, "not in the group", c.finish(stage{User: nobody}.on(exec.Command(usable, "-n", "-f", c.config()))), exitNoPerm,
+	checkEnded(t, "not in the group", c.finish(stage{User: nobody}.on(exec.Command(usable, "-n", "-f", c.config()))), exit.NoPerm,
 		`(?m)^vpnd: `+regexp.QuoteMeta(c.config())+`:\d+: open .*tty: permission denied: the user has to be in the group of the device, dialout as a rule$`)
 	must(t, os.Chown(device, 0, nobody))
 	w.server.start()

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 )
 
@@ -22,7 +23,7 @@ func TestStatusFields(t *testing.T) {
 	for _, s := range []*site{w.server, w.client} {
 		s.until("rekeyed", func(r report) bool { return r.Link != nil && r.Link.Rekeys >= 1 })
 		e := s.run("--status", "--json", "-f", s.config())
-		checkEnded(t, s.name, e, exitOK, `^$`)
+		checkEnded(t, s.name, e, exit.OK, `^$`)
 		var r report
 		must(t, json.Unmarshal([]byte(e.stdout), &r))
 		var names map[string]any
@@ -71,7 +72,7 @@ func (s *site) checkReport(r report, began time.Time) {
 	recent := func(at time.Time) bool { return at.After(began) && at.Before(time.Now()) }
 	l := r.Link
 	for what, ok := range map[string]bool{
-		"instance":     r.Instance == s.name && r.Mode == s.name && r.Version == version && r.PID == s.PID(),
+		"instance":     r.Instance == s.name && r.Mode == s.name && r.Version == exit.Version && r.PID == s.PID(),
 		"interface":    r.Interface == "vpn0" && r.MTU == 1500 && len(r.Local) == 2 && len(r.Remote) == 2,
 		"goroutines":   r.Goroutines > 5 && r.Goroutines < 30,
 		"times":        recent(r.Started) && recent(r.Since) && recent(l.Established) && recent(l.LastPacket) && !r.Since.Before(r.Started),

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/crypto"
 	"vpnd/serial/serialtest"
 )
@@ -179,13 +180,13 @@ func TestStrongClock(t *testing.T) {
 	w.client.start()
 	w.server.says(`caller refused.*client ` + link + `: transaction number`)
 	e := w.server.run("--resync", "nobody", "-f", w.server.config())
-	checkEnded(t, "another client", e, exitUsage, `^vpnd: there is no client "nobody" here\n$`)
+	checkEnded(t, "another client", e, exit.Usage, `^vpnd: there is no client "nobody" here\n$`)
 	if r, _ := w.server.status(); isUp(r) {
 		t.Error("the server takes a number that is too low")
 	}
 	w.linked(func() {
 		e := w.server.run("--resync", link, "-f", w.server.config())
-		checkEnded(t, "resync", e, exitOK, `^$`)
+		checkEnded(t, "resync", e, exit.OK, `^$`)
 		if want := "client " + link + " is told its number if it calls until "; !strings.HasPrefix(e.stdout, want) {
 			t.Errorf("it says %q, want %q", e.stdout, want)
 		}
@@ -266,11 +267,11 @@ func TestStrongNumbersAtStart(t *testing.T) {
 	must(t, os.Mkdir(w.client.file("state"), 0o700))
 	must(t, os.WriteFile(w.server.file("state/server.numbers"), []byte("hello\n"), 0o600))
 	e := w.server.run("-n", "-f", w.server.config())
-	checkEnded(t, "damaged journal", e, exitUnavailable, `(?m)^vpnd: transaction numbers \S+/state/server\.numbers: it does not begin with "vpnd-numbers-1\\n": put it back from a backup, or move it away`)
+	checkEnded(t, "damaged journal", e, exit.Unavailable, `(?m)^vpnd: transaction numbers \S+/state/server\.numbers: it does not begin with "vpnd-numbers-1\\n": put it back from a backup, or move it away`)
 	must(t, os.Remove(w.server.file("state/server.numbers")))
 	must(t, os.Mkdir(w.client.file("state/"+link+".number"), 0o700))
 	e = w.client.run("-n", "-f", w.client.config())
-	checkEnded(t, "no file", e, exitUnavailable, `(?m)^vpnd: transaction number \S+\.number: open \S+: is a directory`)
+	checkEnded(t, "no file", e, exit.Unavailable, `(?m)^vpnd: transaction number \S+\.number: open \S+: is a directory`)
 	must(t, os.Remove(w.client.file("state/"+link+".number")))
 	must(t, os.WriteFile(w.client.file("state/"+link+".number"), []byte("hello\n"), 0o600))
 	w.up()
@@ -285,12 +286,12 @@ func TestResyncRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.configure()
-	checkEnded(t, "no daemon", w.server.run("--resync", "x", "-f", w.server.config()), exitUnavailable, `^vpnd: no answer from server: is vpnd running\?`)
+	checkEnded(t, "no daemon", w.server.run("--resync", "x", "-f", w.server.config()), exit.Unavailable, `^vpnd: no answer from server: is vpnd running\?`)
 	for _, name := range []string{"", "a\nb", strings.Repeat("x", 300)} {
-		checkEnded(t, "bad name", w.server.run("--resync", name, "-f", w.server.config()), exitUsage, `^vpnd: --resync needs the name of a client, or the id of its link\n$`)
+		checkEnded(t, "bad name", w.server.run("--resync", name, "-f", w.server.config()), exit.Usage, `^vpnd: --resync needs the name of a client, or the id of its link\n$`)
 	}
 	w.server.start()
 	w.server.says("interface is up")
-	checkEnded(t, "shared keys", w.server.run("--resync", "x", "-f", w.server.config()), exitUsage, `^vpnd: this is no server with strong keys`)
+	checkEnded(t, "shared keys", w.server.run("--resync", "x", "-f", w.server.config()), exit.Usage, `^vpnd: this is no server with strong keys`)
 	w.server.stop()
 }

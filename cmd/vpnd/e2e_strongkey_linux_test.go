@@ -11,6 +11,7 @@ import (
 
 	"github.com/creack/pty"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/crypto"
 )
 
@@ -90,7 +91,7 @@ func newPair(t *testing.T, passphrase string) string {
 	if passphrase != "" {
 		args, before = append(args, "--passphrase-fd", "3"), giving(t, passphrase+"\n")
 	}
-	if e := alone(t, before, args...); e.code != exitOK {
+	if e := alone(t, before, args...); e.code != exit.OK {
 		t.Fatalf("exit code %d\n%s", e.code, e.stderr)
 	}
 	return dir
@@ -100,7 +101,7 @@ func TestMakeStrong(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "keys")
 	e := alone(t, nil, "-x", dir)
-	checkEnded(t, "-x", e, exitOK, `^$`)
+	checkEnded(t, "-x", e, exit.OK, `^$`)
 	server, _ := keysIn(t, dir, "")
 	for _, want := range []string{dir + "/vpnd.lcl.key for the server", dir + "/vpnd.rmt.key for the client", "(link " + server.ID().String() + ")"} {
 		if !strings.Contains(e.stdout, want) {
@@ -112,7 +113,7 @@ func TestMakeStrong(t *testing.T) {
 		dir := t.TempDir()
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte("old"), 0o600))
 		e = alone(t, nil, "-x", dir)
-		checkEnded(t, "-x again", e, exitInternal, `^vpnd: key file .*/`+name+` exists already: it was left as it is\n$`)
+		checkEnded(t, "-x again", e, exit.Internal, `^vpnd: key file .*/`+name+` exists already: it was left as it is\n$`)
 		if got := filesIn(t, dir); !slices.Equal(got, []string{name}) {
 			t.Errorf("the directory holds %v", got)
 		}
@@ -140,13 +141,13 @@ func TestMakeStrongSealed(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "keys")
 			e := alone(t, tt.before(t), append([]string{"-x", dir}, strings.Fields(tt.args)...)...)
-			checkEnded(t, "-x", e, exitOK, `^$`)
+			checkEnded(t, "-x", e, exit.OK, `^$`)
 			keysIn(t, dir, phrase)
 		})
 	}
 	// Without the option a credential is not looked at.
 	dir := filepath.Join(t.TempDir(), "keys")
-	checkEnded(t, "-x", alone(t, crediting(t, phrase), "-x", dir), exitOK, `^$`)
+	checkEnded(t, "-x", alone(t, crediting(t, phrase), "-x", dir), exit.OK, `^$`)
 	keysIn(t, dir, "")
 }
 
@@ -156,7 +157,7 @@ func TestMakeStrongOnTerminal(t *testing.T) {
 	k := newTypist(t, nil, "-x", "--passphrase", dir)
 	k.types("Pass phrase for the keys in "+dir, phrase+"\n")
 	k.types("The same again", phrase+"\n")
-	text := k.ends(exitOK)
+	text := k.ends(exit.OK)
 	if strings.Contains(text, "horse") {
 		t.Errorf("the terminal shows the pass phrase:\n%s", text)
 	}
@@ -173,14 +174,14 @@ func TestMakeStrongRefused(t *testing.T) {
 		code   int
 		says   string
 	}{
-		{"no terminal", nil, "--passphrase", exitConfig, `there is no terminal to ask for the pass phrase: use --passphrase-fd, or give the service a credential vpnd.passphrase`},
-		{"empty", func(t *testing.T) func(*exec.Cmd) { return giving(t, "") }, "--passphrase-fd 3", exitConfig, `descriptor 3 gives no pass phrase`},
-		{"empty line", func(t *testing.T) func(*exec.Cmd) { return giving(t, "\n") }, "--passphrase-fd 3", exitConfig, `the pass phrase is empty`},
-		{"short", func(t *testing.T) func(*exec.Cmd) { return giving(t, "seven77\n") }, "--passphrase-fd 3", exitConfig, `the pass phrase has 7 characters: at least 8`},
-		{"long", func(t *testing.T) func(*exec.Cmd) { return giving(t, strings.Repeat("a", 1025)) }, "--passphrase-fd 3", exitConfig, `1025 bytes: at most 1024`},
-		{"endless", func(t *testing.T) func(*exec.Cmd) { return giving(t, strings.Repeat("a", 4000)) }, "--passphrase-fd 3", exitConfig, `descriptor 3 holds more than a pass phrase or two`},
-		{"three lines", func(t *testing.T) func(*exec.Cmd) { return giving(t, "a\nb\nc\n") }, "--passphrase-fd 3", exitConfig, `more than two lines`},
-		{"closed descriptor", nil, "--passphrase-fd 77", exitConfig, `pass phrase: descriptor 77: bad file descriptor`},
+		{"no terminal", nil, "--passphrase", exit.Config, `there is no terminal to ask for the pass phrase: use --passphrase-fd, or give the service a credential vpnd.passphrase`},
+		{"empty", func(t *testing.T) func(*exec.Cmd) { return giving(t, "") }, "--passphrase-fd 3", exit.Config, `descriptor 3 gives no pass phrase`},
+		{"empty line", func(t *testing.T) func(*exec.Cmd) { return giving(t, "\n") }, "--passphrase-fd 3", exit.Config, `the pass phrase is empty`},
+		{"short", func(t *testing.T) func(*exec.Cmd) { return giving(t, "seven77\n") }, "--passphrase-fd 3", exit.Config, `the pass phrase has 7 characters: at least 8`},
+		{"long", func(t *testing.T) func(*exec.Cmd) { return giving(t, strings.Repeat("a", 1025)) }, "--passphrase-fd 3", exit.Config, `1025 bytes: at most 1024`},
+		{"endless", func(t *testing.T) func(*exec.Cmd) { return giving(t, strings.Repeat("a", 4000)) }, "--passphrase-fd 3", exit.Config, `descriptor 3 holds more than a pass phrase or two`},
+		{"three lines", func(t *testing.T) func(*exec.Cmd) { return giving(t, "a\nb\nc\n") }, "--passphrase-fd 3", exit.Config, `more than two lines`},
+		{"closed descriptor", nil, "--passphrase-fd 77", exit.Config, `pass phrase: descriptor 77: bad file descriptor`},
 		{"directory", func(t *testing.T) func(*exec.Cmd) {
 			return func(cmd *exec.Cmd) {
 				dir, err := os.Open("/")
@@ -188,7 +189,7 @@ func TestMakeStrongRefused(t *testing.T) {
 				t.Cleanup(func() { dir.Close() })
 				cmd.ExtraFiles = []*os.File{dir}
 			}
-		}, "--passphrase-fd 3", exitConfig, `is a directory`},
+		}, "--passphrase-fd 3", exit.Config, `is a directory`},
 		{"terminal as descriptor", func(t *testing.T) func(*exec.Cmd) {
 			return func(cmd *exec.Cmd) {
 				master, tty, err := pty.Open()
@@ -196,9 +197,9 @@ func TestMakeStrongRefused(t *testing.T) {
 				t.Cleanup(func() { master.Close(); tty.Close() })
 				cmd.ExtraFiles = []*os.File{tty}
 			}
-		}, "--passphrase-fd 3", exitConfig, `descriptor 3 is a terminal, which would show the pass phrase`},
-		{"empty credential", func(t *testing.T) func(*exec.Cmd) { return crediting(t, "\n") }, "--passphrase", exitConfig, `vpnd.passphrase is not one line`},
-		{"two credentials", func(t *testing.T) func(*exec.Cmd) { return crediting(t, phrase+"\n"+phrase) }, "--passphrase", exitConfig, `vpnd.passphrase is not one line`},
+		}, "--passphrase-fd 3", exit.Config, `descriptor 3 is a terminal, which would show the pass phrase`},
+		{"empty credential", func(t *testing.T) func(*exec.Cmd) { return crediting(t, "\n") }, "--passphrase", exit.Config, `vpnd.passphrase is not one line`},
+		{"two credentials", func(t *testing.T) func(*exec.Cmd) { return crediting(t, phrase+"\n"+phrase) }, "--passphrase", exit.Config, `vpnd.passphrase is not one line`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -224,15 +225,15 @@ func TestMakeStrongTyped(t *testing.T) {
 		code  int
 		says  string
 	}{
-		{"different", []string{phrase + "\n", otherPhrase + "\n"}, exitConfig, `the two pass phrases differ: nothing was changed`},
-		{"nothing", []string{"\n"}, exitConfig, `the pass phrase is empty`},
-		{"short", []string{"short\n"}, exitConfig, `5 characters: at least 8`},
-		{"end of input", []string{"\x04"}, exitConfig, `no pass phrase was typed`},
-		{"end in the middle", []string{"corr\x04"}, exitConfig, `not ended with Enter`},
-		{"too long", []string{strings.Repeat("a", 2000) + "\n"}, exitConfig, `more than 1024 bytes`},
-		{"interrupt", []string{"corr\x03"}, exitTemporary, `asking for the pass phrase: interrupt`},
-		{"interrupt later", []string{phrase + "\n", "\x03"}, exitTemporary, `asking for the pass phrase: interrupt`},
-		{"stop and quit are no keys", []string{"\x1a\x1c" + phrase + "\n", phrase + "\n"}, exitConfig, `the two pass phrases differ`},
+		{"different", []string{phrase + "\n", otherPhrase + "\n"}, exit.Config, `the two pass phrases differ: nothing was changed`},
+		{"nothing", []string{"\n"}, exit.Config, `the pass phrase is empty`},
+		{"short", []string{"short\n"}, exit.Config, `5 characters: at least 8`},
+		{"end of input", []string{"\x04"}, exit.Config, `no pass phrase was typed`},
+		{"end in the middle", []string{"corr\x04"}, exit.Config, `not ended with Enter`},
+		{"too long", []string{strings.Repeat("a", 2000) + "\n"}, exit.Config, `more than 1024 bytes`},
+		{"interrupt", []string{"corr\x03"}, exit.Temporary, `asking for the pass phrase: interrupt`},
+		{"interrupt later", []string{phrase + "\n", "\x03"}, exit.Temporary, `asking for the pass phrase: interrupt`},
+		{"stop and quit are no keys", []string{"\x1a\x1c" + phrase + "\n", phrase + "\n"}, exit.Config, `the two pass phrases differ`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "keys")
@@ -254,7 +255,7 @@ func TestCheckKey(t *testing.T) {
 	t.Parallel()
 	plain, sealed := newPair(t, ""), newPair(t, phrase)
 	shared := filepath.Join(t.TempDir(), "vpnd.key")
-	checkEnded(t, "-m", alone(t, nil, "-m", shared), exitOK, `^$`)
+	checkEnded(t, "-m", alone(t, nil, "-m", shared), exit.OK, `^$`)
 	other := func(name, text string, mode os.FileMode) string {
 		path := filepath.Join(t.TempDir(), name)
 		must(t, os.WriteFile(path, []byte(text), 0o600))
@@ -273,19 +274,19 @@ func TestCheckKey(t *testing.T) {
 		stdout     string
 		stderr     string
 	}{
-		{"server's", plain + "/vpnd.lcl.key", nil, false, exitOK, `is right: strong key of the server, link ` + server.ID().String() + `, not sealed\nits public key is ` + regexp.QuoteMeta(server.Identity().Public().String()) + `\n$`, `^$`},
-		{"client's", plain + "/vpnd.rmt.key", nil, false, exitOK, `is right: strong key of the client, link ` + client.ID().String(), `^$`},
-		{"shared", shared, nil, false, exitOK, `is right: shared key, key id [0-9a-f]{16}\n$`, `^$`},
-		{"sealed, descriptor", sealed + "/vpnd.rmt.key", giving(t, phrase), true, exitOK, `strong key of the client, link [0-9a-f]{16}, sealed under a pass phrase`, `^$`},
-		{"sealed, credential", sealed + "/vpnd.lcl.key", crediting(t, phrase), false, exitOK, `strong key of the server, link [0-9a-f]{16}, sealed under a pass phrase`, `^$`},
-		{"sealed, no terminal", sealed + "/vpnd.lcl.key", nil, false, exitConfig, `^$`, `there is no terminal to ask`},
-		{"wrong pass phrase", sealed + "/vpnd.lcl.key", giving(t, otherPhrase), true, exitConfig, `^$`, `^vpnd: key file .*/vpnd.lcl.key: wrong pass phrase, or the file was changed\n$`},
-		{"no pass phrase", sealed + "/vpnd.lcl.key", giving(t, ""), true, exitConfig, `^$`, `descriptor 3 gives no pass phrase`},
-		{"missing", plain + "/none", nil, false, exitConfig, `^$`, `key file .*/none does not exist: make a pair with vpnd -x`},
-		{"open to others", other("open", string(swapped), 0o644), nil, false, exitConfig, `^$`, `chmod 600`},
-		{"public key in place of the private one", other("public", public, 0o600), nil, false, exitConfig, `^$`, `key file .*/public: line 5: own: this is a public key: the private key belongs here`},
-		{"no key", other("text", "hello\n", 0o600), nil, false, exitConfig, `^$`, `line 1 is not "vpnd-strong-1"`},
-		{"damaged shared key", other("psk", "vpnd-psk-1 AAAA\n", 0o600), nil, false, exitConfig, `^$`, `key of 3 bytes is too short`},
+		{"server's", plain + "/vpnd.lcl.key", nil, false, exit.OK, `is right: strong key of the server, link ` + server.ID().String() + `, not sealed\nits public key is ` + regexp.QuoteMeta(server.Identity().Public().String()) + `\n$`, `^$`},
+		{"client's", plain + "/vpnd.rmt.key", nil, false, exit.OK, `is right: strong key of the client, link ` + client.ID().String(), `^$`},
+		{"shared", shared, nil, false, exit.OK, `is right: shared key, key id [0-9a-f]{16}\n$`, `^$`},
+		{"sealed, descriptor", sealed + "/vpnd.rmt.key", giving(t, phrase), true, exit.OK, `strong key of the client, link [0-9a-f]{16}, sealed under a pass phrase`, `^$`},
+		{"sealed, credential", sealed + "/vpnd.lcl.key", crediting(t, phrase), false, exit.OK, `strong key of the server, link [0-9a-f]{16}, sealed under a pass phrase`, `^$`},
+		{"sealed, no terminal", sealed + "/vpnd.lcl.key", nil, false, exit.Config, `^$`, `there is no terminal to ask`},
+		{"wrong pass phrase", sealed + "/vpnd.lcl.key", giving(t, otherPhrase), true, exit.Config, `^$`, `^vpnd: key file .*/vpnd.lcl.key: wrong pass phrase, or the file was changed\n$`},
+		{"no pass phrase", sealed + "/vpnd.lcl.key", giving(t, ""), true, exit.Config, `^$`, `descriptor 3 gives no pass phrase`},
+		{"missing", plain + "/none", nil, false, exit.Config, `^$`, `key file .*/none does not exist: make a pair with vpnd -x`},
+		{"open to others", other("open", string(swapped), 0o644), nil, false, exit.Config, `^$`, `chmod 600`},
+		{"public key in place of the private one", other("public", public, 0o600), nil, false, exit.Config, `^$`, `key file .*/public: line 5: own: this is a public key: the private key belongs here`},
+		{"no key", other("text", "hello\n", 0o600), nil, false, exit.Config, `^$`, `line 1 is not "vpnd-strong-1"`},
+		{"damaged shared key", other("psk", "vpnd-psk-1 AAAA\n", 0o600), nil, false, exit.Config, `^$`, `key of 3 bytes is too short`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -323,17 +324,17 @@ func TestChangePassphrase(t *testing.T) {
 		}
 	}
 	e := alone(t, giving(t, phrase+"\n"), "-c", path, "--passphrase-fd", "3")
-	checkEnded(t, "seal", e, exitOK, `^$`)
+	checkEnded(t, "seal", e, exit.OK, `^$`)
 	changed(phrase)
 	e = alone(t, giving(t, phrase+"\n"+otherPhrase+"\n"), "-c", path, "--passphrase-fd", "3")
-	checkEnded(t, "seal anew", e, exitOK, `^$`)
+	checkEnded(t, "seal anew", e, exit.OK, `^$`)
 	if !strings.HasSuffix(e.stdout, path+" is sealed under the new pass phrase\n") {
 		t.Errorf("it says\n%s", e.stdout)
 	}
 	changed(otherPhrase)
 	for _, text := range []string{otherPhrase + "\n\n", otherPhrase + "\nshort\n"} {
 		e = alone(t, giving(t, text), "-c", path, "--passphrase-fd", "3")
-		checkEnded(t, "bad pass phrase", e, exitConfig, `the pass phrase (is empty|has 5 characters)`)
+		checkEnded(t, "bad pass phrase", e, exit.Config, `the pass phrase (is empty|has 5 characters)`)
 		changed(otherPhrase)
 	}
 
@@ -341,7 +342,7 @@ func TestChangePassphrase(t *testing.T) {
 	k.types("Pass phrase of "+path, otherPhrase+"\n")
 	k.types(`link `+id.String()+`, sealed(?s:.*)New pass phrase for `+path+` \(empty: leave the file as it is\)`, phrase+"\n")
 	k.types("The same again", phrase+"\n")
-	text := k.ends(exitOK)
+	text := k.ends(exit.OK)
 	if strings.Contains(text, "horse") || strings.Contains(text, "staple") {
 		t.Errorf("the terminal shows a pass phrase:\n%s", text)
 	}
@@ -354,10 +355,10 @@ func TestChangePassphrase(t *testing.T) {
 		typed []string
 		code  int
 	}{
-		{"left as it is", []string{phrase + "\n", "\n"}, exitOK},
-		{"wrong", []string{otherPhrase + "\n"}, exitConfig},
-		{"different", []string{phrase + "\n", otherPhrase + "\n", phrase + "\n"}, exitConfig},
-		{"interrupt", []string{phrase + "\n", "\x03"}, exitTemporary},
+		{"left as it is", []string{phrase + "\n", "\n"}, exit.OK},
+		{"wrong", []string{otherPhrase + "\n"}, exit.Config},
+		{"different", []string{phrase + "\n", otherPhrase + "\n", phrase + "\n"}, exit.Config},
+		{"interrupt", []string{phrase + "\n", "\x03"}, exit.Temporary},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k := newTypist(t, nil, "-c", path)
@@ -370,7 +371,7 @@ func TestChangePassphrase(t *testing.T) {
 			}
 		})
 	}
-	if k := newTypist(t, giving(t, phrase+"\n"), "-c", path, "--passphrase-fd", "3"); !strings.Contains(k.ends(exitOK), "is right") {
+	if k := newTypist(t, giving(t, phrase+"\n"), "-c", path, "--passphrase-fd", "3"); !strings.Contains(k.ends(exit.OK), "is right") {
 		t.Error("with a descriptor the terminal is asked")
 	}
 }

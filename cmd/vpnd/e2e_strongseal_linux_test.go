@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/crypto"
 )
 
@@ -34,7 +35,7 @@ func TestStrongSealed(t *testing.T) {
 		cmd := s.command(append([]string{"-f", s.config()}, args...)...)
 		before(cmd)
 		cmd = stage{Log: newSystemLog(t, filepath.Join(t.TempDir(), "log")).path}.on(cmd)
-		checkEnded(t, "detached", s.finish(cmd), exitOK, `^$`)
+		checkEnded(t, "detached", s.finish(cmd), exit.OK, `^$`)
 		s.adopt()
 		s.stopAdopted()
 	}
@@ -53,7 +54,7 @@ func TestStrongSealed(t *testing.T) {
 			cmd := stage{Log: newSystemLog(t, filepath.Join(t.TempDir(), "log")).path}.on(s.command("-f", s.config()))
 			k := atTerminal(t, cmd, s.ns.Do)
 			k.types("Pass phrase of "+s.file(crypto.ServerFile), phrase+"\n")
-			if text := k.ends(exitOK); strings.Contains(text, "horse") {
+			if text := k.ends(exit.OK); strings.Contains(text, "horse") {
 				t.Errorf("the terminal shows the pass phrase:\n%s", text)
 			}
 			s.adopt()
@@ -135,13 +136,13 @@ func TestStrongBadKey(t *testing.T) {
 				before = nothing
 			}
 			e := alone(t, before, args...) // it does not come to making an interface
-			checkEnded(t, "start", e, exitConfig, `^(vpnd: )?[^\n]*server\.conf\S*: keyfile: [^\n]*`+tt.says+`[^\n]*\n$`)
+			checkEnded(t, "start", e, exit.Config, `^(vpnd: )?[^\n]*server\.conf\S*: keyfile: [^\n]*`+tt.says+`[^\n]*\n$`)
 		})
 	}
 	must(t, os.WriteFile(s.config(), []byte(strings.ReplaceAll(config, "auth strong", "auth psk\nkeyfile "+crypto.ServerFile)), 0o644))
 	must(t, os.WriteFile(s.file(crypto.ServerFile), good, 0o600))
 	e := alone(t, nil, "--check", "-f", s.config())
-	checkEnded(t, "strong key as shared", e, exitConfig, `line 4: this is a strong key \(vpnd -x\): a shared key is needed here \(vpnd -m\), or "auth strong"\n$`)
+	checkEnded(t, "strong key as shared", e, exit.Config, `line 4: this is a strong key \(vpnd -x\): a shared key is needed here \(vpnd -m\), or "auth strong"\n$`)
 }
 
 // TestStrongCheck checks configurations whose key is sealed.
@@ -158,10 +159,10 @@ func TestStrongCheck(t *testing.T) {
 		stdout string
 		stderr string
 	}{
-		{"without", nil, nil, exitOK, `is right: server, key sealed, and not opened without a pass phrase\n$`, `^$`},
-		{"descriptor", giving(t, phrase), []string{"--passphrase-fd", "3"}, exitOK, `is right: server, link ` + link, `^$`},
-		{"credential", crediting(t, phrase), nil, exitOK, `is right: server, link ` + link, `^$`},
-		{"wrong", crediting(t, otherPhrase), nil, exitConfig, `^$`, `keyfile: key file \S+: wrong pass phrase`},
+		{"without", nil, nil, exit.OK, `is right: server, key sealed, and not opened without a pass phrase\n$`, `^$`},
+		{"descriptor", giving(t, phrase), []string{"--passphrase-fd", "3"}, exit.OK, `is right: server, link ` + link, `^$`},
+		{"credential", crediting(t, phrase), nil, exit.OK, `is right: server, link ` + link, `^$`},
+		{"wrong", crediting(t, otherPhrase), nil, exit.Config, `^$`, `keyfile: key file \S+: wrong pass phrase`},
 	} {
 		e := alone(t, tt.before, append([]string{"--check", "-f", w.server.config()}, tt.args...)...)
 		checkEnded(t, tt.name, e, tt.code, tt.stderr)

@@ -15,10 +15,11 @@ import (
 // other.
 func TestImports(t *testing.T) {
 	allowed := map[string]string{
-		"cmd/vpnd":                "conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif tunnel/number tunnel/pool",
+		"cmd/vpnd":                "cmd/internal/exit conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif tunnel/number tunnel/pool",
 		"cmd/internal/bench":      "cmd/internal/lab cmd/internal/router serial/serialtest",
 		"cmd/internal/demo":       "cmd/internal/lab cmd/internal/meshlab serial/serialtest",
 		"cmd/internal/dictionary": "",
+		"cmd/internal/exit":       "",
 		"cmd/internal/lab":        "",
 		"cmd/internal/mutate":     "",
 		"cmd/internal/router":     "cmd/internal/lab",
@@ -38,8 +39,8 @@ func TestImports(t *testing.T) {
 		"tunnel/pool":             "",
 		"tunnel/queue":            "",
 
-		"cmd/nexus":             "cmd/internal/registry cmd/internal/settings crypto",
-		"cmd/packthread":        "cmd/internal/mesh cmd/internal/registry cmd/internal/settings crypto tunnel tunnel/link tunnel/netif",
+		"cmd/nexus":             "cmd/internal/exit cmd/internal/registry cmd/internal/settings crypto",
+		"cmd/packthread":        "cmd/internal/exit cmd/internal/mesh cmd/internal/registry cmd/internal/settings crypto tunnel tunnel/link tunnel/netif",
 		"cmd/internal/mesh":     "cmd/internal/registry crypto",
 		"cmd/internal/meshlab":  "cmd/internal/lab",
 		"cmd/internal/registry": "cmd/internal/settings crypto",

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
 	"vpnd/crypto"
 	"vpnd/tunnel"
@@ -22,7 +23,7 @@ func openPool(c *conf.Config, log *slog.Logger) (*pool.Pool, error) {
 	}
 	p, err := pool.Open(poolFile(c), c.Pool, log)
 	if err != nil {
-		return nil, exit(exitConfig, err)
+		return nil, exit.With(exit.Config, err)
 	}
 	p.Reserve(c.Local)
 	return p, nil

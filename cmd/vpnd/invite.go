@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
 	"vpnd/crypto"
 	"vpnd/tunnel/pool"
@@ -55,25 +56,25 @@ func (o *options) takeWord() {
 func (o *options) validateWord() error {
 	for _, name := range inviteFlags {
 		if o.flags.Changed(name) && o.word != inviteWord {
-			return exitf(exitUsage, "--%s goes with invite", name)
+			return exit.Withf(exit.Usage, "--%s goes with invite", name)
 		}
 	}
 	switch {
 	case o.word == "":
 		return nil
 	case len(o.args) == 0:
-		return exitf(exitUsage, "%s needs the name of a client", o.word)
+		return exit.Withf(exit.Usage, "%s needs the name of a client", o.word)
 	case len(o.args) > 1:
-		return exitf(exitUsage, "unexpected argument %q\n%s", o.args[1], o.usage())
+		return exit.Withf(exit.Usage, "unexpected argument %q\n%s", o.args[1], o.usage())
 	}
-	return exit(exitUsage, conf.CheckPeerName(o.args[0]))
+	return exit.With(exit.Usage, conf.CheckPeerName(o.args[0]))
 }
 
 // hubConfig is the configuration of a hub whose clients have files.
 func (o *options) hubConfig() (*conf.Config, error) {
 	c, err := o.config()
 	if err == nil && c.Peers == "" {
-		return nil, exitf(exitConfig, `%s: peers: missing; "vpnd %s" is for a hub with "auth strong" and "peers PATH"`, c.Path, o.word)
+		return nil, exit.Withf(exit.Config, `%s: peers: missing; "vpnd %s" is for a hub with "auth strong" and "peers PATH"`, c.Path, o.word)
 	}
 	return c, err
 }
@@ -100,7 +101,7 @@ func (o *options) runInvite(sys system) error {
 	}
 	peers, _, err := c.ReadPeers() // the mistakes of others are in the log of the hub
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	output := o.invite.output
 	if output == "" {
@@ -118,7 +119,7 @@ func (o *options) runInvite(sys system) error {
 	}
 	file, client, err := c.Invite(i, peers)
 	if err != nil {
-		return exit(exitUsage, err)
+		return exit.With(exit.Usage, err)
 	}
 	if err := writeWhole(output, client, -1); err != nil {
 		return err
@@ -167,7 +168,7 @@ func (o *options) invitation(hub crypto.PublicKey) (i conf.Invitation, id crypto
 	public, words := key.Identity().Public(), key.Words()
 	if o.invite.publicKey != "" {
 		if public, err = crypto.ParsePublicKey(o.invite.publicKey); err != nil {
-			return i, id, exitf(exitUsage, "--public-key: %w", err)
+			return i, id, exit.Withf(exit.Usage, "--public-key: %w", err)
 		}
 		words = hub.String() + " " + key.Secret().Text()
 	}
@@ -199,7 +200,7 @@ func vacant(path string, hub crypto.PublicKey, peers []*conf.Peer) error {
 // addresses adds free addresses of the families that were not asked for.
 func (d *peersDir) addresses(c *conf.Config, peers []*conf.Peer, wanted []string) ([]string, error) {
 	if len(wanted) == 0 && len(c.Pool) == 0 {
-		return nil, exitf(exitUsage, "the hub has no pool to take an address from; say --address ADDRESS")
+		return nil, exit.Withf(exit.Usage, "the hub has no pool to take an address from; say --address ADDRESS")
 	}
 	taken, err := d.taken(c, peers)
 	if err != nil {
@@ -231,7 +232,7 @@ func (d *peersDir) taken(c *conf.Config, peers []*conf.Peer) (map[netip.Addr]boo
 	if len(c.Pool) > 0 {
 		leases, err := pool.Leases(poolFile(c), c.Pool)
 		if err != nil {
-			return nil, exit(exitConfig, err)
+			return nil, exit.With(exit.Config, err)
 		}
 		for name, addrs := range leases {
 			if d.has(name) {

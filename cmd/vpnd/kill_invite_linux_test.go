@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 	"vpnd/conf"
 	"vpnd/crypto"
@@ -108,7 +109,7 @@ func TestKillInvite(t *testing.T) {
 		must(t, os.RemoveAll(filepath.Join(b.dir, "ann.conf")))
 	}
 	all, code := b.until(0, "invite", "ann")
-	if code != exitOK {
+	if code != exit.OK {
 		t.Fatalf("exit code %d", code)
 	}
 	b.whole()
@@ -124,10 +125,10 @@ func TestKillInvite(t *testing.T) {
 		switch {
 		case in:
 			was.in++
-			if code != exitInternal { // there is one already
+			if code != exit.Internal { // there is one already
 				t.Errorf("call %d: again: exit code %d", kill, code)
 			}
-		case code != exitOK:
+		case code != exit.OK:
 			t.Errorf("call %d: again: exit code %d", kill, code)
 		case err == nil:
 			was.file++
@@ -152,13 +153,13 @@ func TestKillRevoke(t *testing.T) {
 		if len(b.peers()) > 0 {
 			return
 		}
-		if _, code := b.until(0, "invite", "ann"); code != exitOK {
+		if _, code := b.until(0, "invite", "ann"); code != exit.OK {
 			t.Fatalf("exit code %d", code)
 		}
 	}
 	fresh()
 	all, code := b.until(0, "revoke", "ann")
-	if code != exitOK || len(b.peers()) > 0 {
+	if code != exit.OK || len(b.peers()) > 0 {
 		t.Fatalf("exit code %d", code)
 	}
 	in, out := 0, 0
@@ -169,7 +170,7 @@ func TestKillRevoke(t *testing.T) {
 		}
 		if len(b.peers()) == 1 {
 			in++
-			if _, code := b.until(0, "revoke", "ann"); code != exitOK {
+			if _, code := b.until(0, "revoke", "ann"); code != exit.OK {
 				t.Errorf("call %d: again: exit code %d", kill, code)
 			}
 		} else {

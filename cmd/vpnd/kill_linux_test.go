@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 )
 
@@ -60,9 +61,9 @@ func TestCrashFile(t *testing.T) {
 	w.configure("pidfile vpnd.pid")
 	s, host := w.server, w.server.dump()
 	st := stage{Log: newSystemLog(t, s.file("log")).path}
-	checkEnded(t, "first", s.detach(st), exitOK, "")
+	checkEnded(t, "first", s.detach(st), exit.OK, "")
 	s.adopt()
-	checkEnded(t, "second", s.detach(st), exitUnavailable, "already running")
+	checkEnded(t, "second", s.detach(st), exit.Unavailable, "already running")
 	if _, err := os.Stat(s.file("state/server.crash")); err != nil {
 		t.Error(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 	"vpnd/crypto"
 )
@@ -69,7 +70,7 @@ func TestKillChangePassphrase(t *testing.T) {
 		return calls, code
 	}
 	all, code := change(0)
-	if code != exitOK || keyAt(t, path, phrase).ID() != id {
+	if code != exit.OK || keyAt(t, path, phrase).ID() != id {
 		t.Fatalf("exit code %d", code)
 	}
 	var was struct{ old, new, left int }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/lab"
 )
 
@@ -190,9 +191,9 @@ func points() []point {
 	}
 	detaching := []point{
 		{name: "detaching: the command waits", end: server, code: killed, moments: before(unix.SYS_READ, kind("pipe"), length(1)).once()},
-		{name: "detaching: logging", end: server, code: exitInternal, moments: after(unix.SYS_WRITE, kind("socket"), text("interface is up")).once()},
-		{name: "detaching: ready not yet said", end: server, code: exitInternal, moments: before(unix.SYS_WRITE, kind("pipe"), length(1)).once()},
-		{name: "detaching: ready said", end: server, code: exitOK, moments: after(unix.SYS_WRITE, kind("pipe"), length(1)).once()},
+		{name: "detaching: logging", end: server, code: exit.Internal, moments: after(unix.SYS_WRITE, kind("socket"), text("interface is up")).once()},
+		{name: "detaching: ready not yet said", end: server, code: exit.Internal, moments: before(unix.SYS_WRITE, kind("pipe"), length(1)).once()},
+		{name: "detaching: ready said", end: server, code: exit.OK, moments: after(unix.SYS_WRITE, kind("pipe"), length(1)).once()},
 	}
 	for i := range detaching {
 		detaching[i].detached = true

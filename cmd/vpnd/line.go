@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
 	"vpnd/serial"
 	"vpnd/serial/chat"
@@ -64,9 +65,9 @@ func (l *line) check(c *conf.Config) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, os.ErrPermission):
-		return exitf(exitNoPerm, "%s: %w: the user has to be in the group of the device, dialout as a rule", where, err)
+		return exit.Withf(exit.NoPerm, "%s: %w: the user has to be in the group of the device, dialout as a rule", where, err)
 	}
-	return exitf(exitUnavailable, "%s: %w", where, err)
+	return exit.Withf(exit.Unavailable, "%s: %w", where, err)
 }
 
 // tunnelLine is the line as a tunnel uses it.
@@ -126,10 +127,10 @@ func (o *options) runChat(sys system) error {
 		return err
 	}
 	if c.Device == "" {
-		return exitf(exitConfig, "%s: there is no serial line, so no modem to talk to", c.Path)
+		return exit.Withf(exit.Config, "%s: there is no serial line, so no modem to talk to", c.Path)
 	}
 	if c.ModemChat == "" {
-		return exitf(exitConfig, `%s: there is no chat script to test; name one with "modemchat PATH"`, c.Path)
+		return exit.Withf(exit.Config, `%s: there is no chat script to test; name one with "modemchat PATH"`, c.Path)
 	}
 	s, err := prepare(c)
 	if err != nil {
@@ -142,7 +143,7 @@ func (o *options) runChat(sys system) error {
 	}
 	ctx, stop := untilSignal(sys)
 	defer stop(nil)
-	return exit(exitTemporary, l.converse(ctx, sys.stdout))
+	return exit.With(exit.Temporary, l.converse(ctx, sys.stdout))
 }
 
 // untilSignal returns a context that ends with the first signal. The second one ends

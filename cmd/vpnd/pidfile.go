@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"vpnd/cmd/internal/exit"
 )
 
 // pidfile is a locked file with the process id.
@@ -41,7 +43,7 @@ func writePid(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		pid, _ := readPid(f)
-		return exitf(exitUnavailable, "process %d holds it: is this vpnd running already?", pid)
+		return exit.Withf(exit.Unavailable, "process %d holds it: is this vpnd running already?", pid)
 	}
 	if err != nil {
 		return err
@@ -50,7 +52,7 @@ func writePid(f *os.File) error {
 		return errStale
 	}
 	if _, err := readPid(f); err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	if err = f.Chmod(pidfileMode); err == nil {
 		err = f.Truncate(0)

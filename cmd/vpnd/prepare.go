@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
 	"vpnd/crypto"
 	"vpnd/serial/chat"
@@ -68,7 +69,7 @@ func prepare(c *conf.Config) (*secrets, error) {
 	}
 	if len(found) > 0 {
 		s.close()
-		return nil, exit(exitConfig, found)
+		return nil, exit.With(exit.Config, found)
 	}
 	return s, nil
 }
@@ -118,7 +119,7 @@ func (o *options) runCheck(sys system) error {
 	if c.Peers != "" {
 		clients, err := checkPeers(c)
 		if err != nil {
-			return exit(exitConfig, err)
+			return exit.With(exit.Config, err)
 		}
 		about += fmt.Sprintf(", clients: %d", clients)
 	}

@@ -4,50 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/pflag"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
 	"vpnd/tunnel/netif"
 )
-
-// Exit codes, those of sysexits.h where it has one.
-const (
-	exitOK          = 0
-	exitInternal    = 1
-	exitUsage       = 2
-	exitDown        = 3 // --status: no link
-	exitUnknown     = 4 // --status: no daemon, or it does not tell
-	exitUnavailable = 69
-	exitTemporary   = 75 // -t: the modem or the other end did not do its part
-	exitNoPerm      = 77
-	exitConfig      = 78
-)
-
-// version is what --version prints.
-const version = "2.0"
-
-// exitError is an error that ends the command with a code of its own.
-type exitError struct {
-	code int
-	err  error // nil: everything is said
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-func exit(code int, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &exitError{code, err}
-}
-
-func exitf(code int, format string, args ...any) error {
-	return &exitError{code, fmt.Errorf(format, args...)}
-}
 
 // options is the command line.
 type options struct {
@@ -94,7 +57,7 @@ func parseOptions(args []string) (*options, error) {
 	f.BoolVar(&o.version, "version", false, "print the version")
 	f.BoolVarP(&o.help, "help", "h", false, "print this help")
 	if err := f.Parse(args); err != nil {
-		return o, exitf(exitUsage, "%w\n%s", err, o.usage())
+		return o, exit.Withf(exit.Usage, "%w\n%s", err, o.usage())
 	}
 	o.args = f.Args()
 	o.takeWord()
@@ -123,11 +86,11 @@ func (o *options) validate() error {
 	}
 	switch {
 	case commands > 1:
-		return exitf(exitUsage, "-m, -x, -c, -t, --check, --status, --resync, invite and revoke exclude each other")
+		return exit.Withf(exit.Usage, "-m, -x, -c, -t, --check, --status, --resync, invite and revoke exclude each other")
 	case o.json && !o.status:
-		return exitf(exitUsage, "--json goes with --status")
+		return exit.Withf(exit.Usage, "--json goes with --status")
 	case o.word == "" && (len(o.args) > 1 || len(o.args) == 1 && !o.makeKey && !o.makeStrong && !o.checkKey):
-		return exitf(exitUsage, "unexpected argument %q\n%s", o.args[len(o.args)-1], o.usage())
+		return exit.Withf(exit.Usage, "unexpected argument %q\n%s", o.args[len(o.args)-1], o.usage())
 	}
 	if err := o.validateWord(); err != nil {
 		return err
@@ -147,7 +110,7 @@ func (o *options) configFile() (string, error) {
 			return p, nil
 		}
 	}
-	return "", exitf(exitConfig, "no configuration: neither %s nor %s exists; name one with -f", places[0], places[1])
+	return "", exit.Withf(exit.Config, "no configuration: neither %s nor %s exists; name one with -f", places[0], places[1])
 }
 
 func (o *options) config() (*conf.Config, error) {
@@ -156,7 +119,7 @@ func (o *options) config() (*conf.Config, error) {
 		return nil, err
 	}
 	c, err := conf.ParseFile(path)
-	return c, exit(exitConfig, err)
+	return c, exit.With(exit.Config, err)
 }
 
 // run is the whole command. It returns the exit code.
@@ -166,10 +129,10 @@ func run(args []string, sys system) int {
 		err = o.run(sys)
 	}
 	if err == nil {
-		return exitOK
+		return exit.OK
 	}
 	code := exitCode(err)
-	if e := (*exitError)(nil); !errors.As(err, &e) || e.err != nil {
+	if !exit.IsSaid(err) {
 		fmt.Fprintln(sys.stderr, prefixed(err))
 	}
 	return code
@@ -185,16 +148,15 @@ func prefixed(err error) string {
 }
 
 func exitCode(err error) int {
-	var e *exitError
+	code := exit.Code(err)
 	switch {
-	case errors.As(err, &e):
-		return e.code
-	case errors.Is(err, netif.ErrPermission), errors.Is(err, os.ErrPermission):
-		return exitNoPerm
+	case code != exit.Internal:
+	case errors.Is(err, netif.ErrPermission):
+		code = exit.NoPerm
 	case errors.Is(err, netif.ErrUnavailable), errors.Is(err, netif.ErrRunning):
-		return exitUnavailable
+		code = exit.Unavailable
 	}
-	return exitInternal
+	return code
 }
 
 func (o *options) run(sys system) error {
@@ -203,7 +165,7 @@ func (o *options) run(sys system) error {
 		_, err := fmt.Fprintf(sys.stdout, "%s\n%s\nvpnd(8) and vpnd.conf(5) say more.\n", o.usage(), o.flags.FlagUsages())
 		return err
 	case o.version:
-		_, err := fmt.Fprintln(sys.stdout, versionText())
+		_, err := fmt.Fprintln(sys.stdout, exit.About("vpnd"))
 		return err
 	case o.makeKey:
 		return o.runMakeKey(sys)
@@ -225,18 +187,4 @@ func (o *options) run(sys system) error {
 		return o.runRevoke(sys)
 	}
 	return o.runDaemon(sys)
-}
-
-func versionText() string {
-	text := fmt.Sprintf("vpnd %s, %s/%s, %s", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return text
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			text += ", revision " + s.Value
-		}
-	}
-	return text
 }

@@ -15,6 +15,7 @@ import (
 	"unicode"
 	"unicode/utf16"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/tunnel"
 )
 
@@ -29,15 +30,15 @@ func (o *options) runStatus(sys system) error {
 	}
 	answer, err := ask(c.Control)
 	if err != nil {
-		return exitf(exitUnknown, "no answer from %s: is vpnd running? (%w)", c.Name, err)
+		return exit.Withf(exit.Unknown, "no answer from %s: is vpnd running? (%w)", c.Name, err)
 	}
 	text, up, err := show(answer, o.json, time.Now())
 	if err != nil {
-		return exitf(exitUnknown, "answer from %s: %w", c.Control, err)
+		return exit.Withf(exit.Unknown, "answer from %s: %w", c.Control, err)
 	}
 	_, err = io.WriteString(sys.stdout, text)
 	if err == nil && !up {
-		return &exitError{code: exitDown}
+		return &exit.Error{Code: exit.Down}
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/crypto"
 )
 
@@ -26,15 +27,15 @@ func (o *options) setPassphraseFD(text string) error {
 func (o *options) validateStrong() error {
 	switch {
 	case o.passphrase && !o.makeStrong:
-		return exitf(exitUsage, "--passphrase goes with -x; -c asks by itself")
+		return exit.Withf(exit.Usage, "--passphrase goes with -x; -c asks by itself")
 	case o.passphraseFD != nil && (o.makeKey || o.status || o.chat || o.flags.Changed("resync") || o.word == revokeWord):
-		return exitf(exitUsage, "--passphrase-fd goes with -x, -c, --check, invite and the daemon")
+		return exit.Withf(exit.Usage, "--passphrase-fd goes with -x, -c, --check, invite and the daemon")
 	case o.flags.Changed("resync") && (o.resync == "" || len(resyncWord+o.resync) >= maxRequest || strings.Contains(o.resync, "\n")):
-		return exitf(exitUsage, "--resync needs the name of a client, or the id of its link")
+		return exit.Withf(exit.Usage, "--resync needs the name of a client, or the id of its link")
 	case o.makeStrong && len(o.args) == 0:
-		return exitf(exitUsage, "-x needs a directory")
+		return exit.Withf(exit.Usage, "-x needs a directory")
 	case o.checkKey && len(o.args) == 0:
-		return exitf(exitUsage, "-c needs a key file")
+		return exit.Withf(exit.Usage, "-c needs a key file")
 	}
 	return nil
 }
@@ -68,7 +69,7 @@ func (o *options) runCheckKey(sys system) error {
 		return o.checkShared(sys.stdout, path)
 	}
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	phrases := newPassphrases(o, sys)
 	key, err := phrases.unlock(path, file)
@@ -97,10 +98,10 @@ func (o *options) runCheckKey(sys system) error {
 
 // keyError gives an error that concerns a key its exit code, unless it has one.
 func keyError(err error) error {
-	if errors.As(err, new(*exitError)) {
+	if errors.As(err, new(*exit.Error)) {
 		return err
 	}
-	return exit(exitConfig, err)
+	return exit.With(exit.Config, err)
 }
 
 // runResync is vpnd --resync.
@@ -111,14 +112,14 @@ func (o *options) runResync(sys system) error {
 	}
 	text, err := request(c.Control, resyncWord+o.resync+"\n")
 	if err != nil {
-		return exitf(exitUnavailable, "no answer from %s: is vpnd running? (%w)", c.Name, err)
+		return exit.Withf(exit.Unavailable, "no answer from %s: is vpnd running? (%w)", c.Name, err)
 	}
 	var got reply
 	switch err := json.Unmarshal(text, &got); {
 	case err != nil || got == reply{}:
-		return exitf(exitUnavailable, "answer from %s: not that of a vpnd which knows --resync", c.Control)
+		return exit.Withf(exit.Unavailable, "answer from %s: not that of a vpnd which knows --resync", c.Control)
 	case got.Error != "":
-		return exitf(exitUsage, "%s", printable(got.Error))
+		return exit.Withf(exit.Usage, "%s", printable(got.Error))
 	}
 	_, err = fmt.Fprintln(sys.stdout, printable(got.Done))
 	return err
@@ -128,7 +129,7 @@ func (o *options) runResync(sys system) error {
 func (o *options) checkShared(out io.Writer, path string) error {
 	key, err := crypto.LoadKey(path)
 	if err != nil {
-		return exit(exitConfig, err)
+		return exit.With(exit.Config, err)
 	}
 	_, err = fmt.Fprintf(out, "%s is right: shared key, key id %v\n", path, key.ID())
 	return err

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/crypto"
 )
 
@@ -79,7 +80,7 @@ func (p *passphrases) ask(prompt string) ([]byte, error) {
 	case r := <-typed:
 		return r.line, r.err
 	case s := <-signals:
-		return nil, exitf(exitTemporary, "asking for the pass phrase: %v", s)
+		return nil, exit.Withf(exit.Temporary, "asking for the pass phrase: %v", s)
 	}
 }
 
