@@ -100,7 +100,7 @@ func TestChatTest(t *testing.T) {
 	w.configureLine("modemchat chat")
 	c := w.client
 	calls := map[string]string{"1": "BUSY", "2": serialtest.Silent, "3": "NO\x1b[2JDIALTONE"}
-	x := &serialtest.Exchange{Ring: 100 * time.Millisecond, Training: time.Millisecond, Fault: func(number string) string { return calls[number] }}
+	x := &serialtest.Exchange{Ring: 500 * time.Millisecond, Training: time.Millisecond, Fault: func(number string) string { return calls[number] }}
 	c.modem(x, "99")
 	must(t, os.WriteFile(w.server.file("chat"), []byte("TIMEOUT 60\n'' AT\nOK \\c\nRING ATA\nCONNECT \\c\n"), 0o644))
 	w.server.modem(x, "4")
@@ -114,7 +114,7 @@ func TestChatTest(t *testing.T) {
 		{"busy", script + "CONNECT \\c\n", "1", exit.Temporary, `receive +BUSY\n$`, `^vpnd: .*/tty: .*/chat:7: "BUSY": ABORT\n$`},
 		{"silent", script + "CONNECT \\c\n", "2", exit.Temporary, `say +called \\u001b\n`, `^vpnd: .*/tty: .*/chat:7: "CONNECT": not received in time: 8s\n$`},
 		{"forged", script + "CONNECT \\c\n", "3", exit.Temporary, `receive +NO\\u001b\[2JDIALTONE\n`, `"CONNECT": not received in time`},
-		{"connected", script + "CONNECT \\c\n", "4", exit.OK,
+		{"connected", "TIMEOUT 60\n" + strings.Replace(script, "TIMEOUT 8\n", "", 1) + "CONNECT \\c\n", "4", exit.OK,
 			`^ +\d+\.\d send +\?{6}\n(.*\n)* +\d+\.\d receive +OK\n +\d+\.\d send +ATDT4\n(.*\n)* +\d+\.\d receive +CONNECT\n +\d+\.\d report +CONNECT 0\n(.*\n)*the script came to its end; hanging up\n$`, `^$`},
 	} {
 		must(t, os.WriteFile(c.file("chat"), []byte(strings.Replace(tt.script, "number", tt.number, 1)), 0o644))

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -47,7 +48,10 @@ func open(t *testing.T, path string, flag int) *os.File {
 
 // journal is a log: what scripts printed as it is, other messages with their
 // level and error.
-type journal struct{ lines []string }
+type journal struct {
+	mu    sync.Mutex
+	lines []string
+}
 
 func (j *journal) Enabled(context.Context, slog.Level) bool { return true }
 func (j *journal) WithAttrs([]slog.Attr) slog.Handler       { return j }
@@ -63,6 +67,8 @@ func (j *journal) Handle(_ context.Context, r slog.Record) error {
 		}
 		return true
 	})
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.lines = append(j.lines, line)
 	return nil
 }
@@ -72,6 +78,8 @@ func (j *journal) logger() *slog.Logger { return slog.New(j) }
 // expect compares the whole log.
 func (j *journal) expect(t *testing.T, want ...string) {
 	t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	if !slices.Equal(j.lines, want) {
 		t.Errorf("log\n%s\nwant\n%s", strings.Join(j.lines, "\n"), strings.Join(want, "\n"))
 	}

@@ -35,9 +35,8 @@ func TestNAT(t *testing.T) {
 		t.Errorf("the call comes from %v", from)
 	}
 	for _, pair := range [][2]io.ReadWriter{{c, s}, {s, c}} {
-		text := make([]byte, 100000)
-		go pair[0].Write(text)
-		if _, err := io.ReadFull(pair[1], text); err != nil {
+		go pair[0].Write(make([]byte, 100000))
+		if _, err := io.ReadFull(pair[1], make([]byte, 100000)); err != nil {
 			t.Error(err)
 		}
 	}
