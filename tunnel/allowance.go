@@ -16,6 +16,9 @@ type meter interface {
 	// retry makes the connection send again what does not arrive, with no longer waits
 	// than most between.
 	retry(most time.Duration)
+	// patient makes the connection wait a little before it acknowledges what comes, so that
+	// what is written soon can do so. It has to be said again and again.
+	patient()
 }
 
 // gauge is the state of a connection.
@@ -213,6 +216,7 @@ func (a *allowance) sent(n int) {
 		}
 		a.free += a.timeFor(n)
 		a.seen.pending += n
+		a.meter.patient()
 		a.span.written += n
 	case a.open.Load() && now-a.at >= lookEvery:
 		a.look(now)
@@ -289,6 +293,16 @@ func (a *allowance) learn(now time.Duration) {
 	if a.seen.acked >= proven && a.rate == 0 {
 		a.become(0, true)
 	}
+}
+
+// guess returns what a learning flight has carried, and by how much that has made the round
+// trip longer: even a short packet takes its time on a slow line.
+func (a *allowance) guess() (n int, took time.Duration, ok bool) {
+	if a.rate > 0 || a.meter == nil {
+		return 0, 0, false
+	}
+	g, ok := a.meter.measure()
+	return int(g.acked), max(0, g.rtt-g.least-hostNoise), ok
 }
 
 // watch looks at an open flight: the time before in which so much arrived.

@@ -63,6 +63,9 @@ func (a *allowance) probing() bool {
 	return a.rate > 0 && a.probe.measures && a.probe.size == 0
 }
 
+// rests reports whether nothing but the PING of a probe may be sent.
+func (a *allowance) rests() bool { return a.rate > 0 && a.probe.drains || a.probing() }
+
 // dry notes that all that was sent has arrived. A line that has taken less time for it
 // than the rate says is faster.
 func (a *allowance) dry(now time.Duration) {

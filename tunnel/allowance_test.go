@@ -115,3 +115,30 @@ func TestCongestionIsNotDeath(t *testing.T) {
 		}
 	})
 }
+
+// TestFirstPackets sees that what a slow line carries first shrinks by a slow method, though
+// nobody has filled it.
+func TestFirstPackets(t *testing.T) {
+	request := "GET /style.css HTTP/1.1\r\nHost: www.example.org\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n" +
+		"Accept-Language: en\r\nAccept-Encoding: gzip\r\n\r\n"
+	for _, test := range []struct {
+		bits    int
+		shrinks bool
+	}{
+		{33_600, true},
+		{1_000_000_000, false},
+	} {
+		sim(t, fmt.Sprint(test.bits, " bit/s"), func(t *testing.T) {
+			c := testConfig(t)
+			c.Tuning.Compress = "auto"
+			server, client := thinPair(t, c, test.bits, 20*time.Millisecond)
+			p := udp(28+len(request), 1)
+			copy(p[28:], request)
+			client.device.in <- p
+			server.device.take(t)
+			if packed := client.count.packedOut.Load(); packed < uint64(len(p)*2/3) != test.shrinks {
+				t.Errorf("%d bytes became %d", len(p), packed)
+			}
+		})
+	}
+}

@@ -8,7 +8,7 @@ func (w *sender) direct() bool {
 		return false
 	}
 	defer w.mu.Unlock()
-	if w.quiet == nil || w.ctx.Err() != nil || w.owner.rates.out.limits() || w.allow.probing() || !w.quiet() {
+	if w.quiet == nil || w.ctx.Err() != nil || w.owner.rates.out.limits() || w.allow.rests() || !w.quiet() {
 		return false
 	}
 	w.hasty = true

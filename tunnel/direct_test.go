@@ -20,6 +20,7 @@ func TestDirect(t *testing.T) {
 		{"quiet", func(s *session) {}, true},
 		{"something is under way", func(s *session) { s.send.quiet = func() bool { return false } }, false},
 		{"nobody knows", func(s *session) { s.send.quiet = nil }, false},
+		{"a probe, which lets all arrive", func(s *session) { s.send.allow.rate, s.send.allow.probe.drains = 4000, true }, false},
 		{"a limit, which is waited for", func(s *session) { s.owner.rates.set(1 << 20) }, false},
 	} {
 		sim(t, test.name, func(t *testing.T) {

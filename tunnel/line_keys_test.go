@@ -71,3 +71,27 @@ func TestSpeedLag(t *testing.T) {
 		})
 	}
 }
+
+// TestSpeedByChance has a little more written than the line takes while this end wants to
+// write less: that hardly anything waits makes the line no faster.
+func TestSpeedByChance(t *testing.T) {
+	const real = 14400
+	for _, test := range []struct {
+		set    int
+		faster bool
+	}{{real - 27, false}, {real + 27, true}} {
+		var s speed
+		s.init(115200, false)
+		s.found, s.set = real, test.set
+		now, over := time.Hour, 1600*time.Millisecond
+		s.asked(now)
+		s.answered(now, now+52*time.Millisecond, now+over/10)
+		s.sent(int((real+34)*over.Seconds()/10), over)
+		now += over
+		s.asked(now)
+		s.answered(now, now+55*time.Millisecond, now+over/10)
+		if (s.found > real) != test.faster {
+			t.Errorf("set to %d, the line seems to have %d bit/s", test.set, s.found)
+		}
+	}
+}

@@ -16,7 +16,8 @@ import (
 //     two PINGs, and writes so much less that nothing is left at the next one;
 //   - does that now and then anyway, because only so the quickest way is seen, and when
 //     a little too much waits;
-//   - takes the line for faster when nothing waits though it should;
+//   - takes the line for faster when nothing waits though it should: what was written by
+//     chance beyond what this end wanted says nothing;
 //   - takes the way for longer when to write less did not help.
 type speed struct {
 	mu      sync.Mutex
@@ -188,7 +189,7 @@ func (s *speed) correct(last, q question) {
 		change = empty
 	case s.answers%lateWays == 0, q.waited > lagging && q.waited <= suspicious:
 		change = empty
-	case written > float64(s.found) && more < growth/2 && q.waited+last.waited < 2*growth:
+	case written > float64(s.found) && q.spared < last.spared && more < growth/2 && q.waited+last.waited < 2*growth:
 		s.found = s.bounded(float64(s.set) * 33 / 32)
 	}
 	s.set = s.bounded(float64(s.found) * max(0.5, 1+change.Seconds()/s.pause().Seconds()))

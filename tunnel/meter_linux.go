@@ -83,6 +83,8 @@ func (m *tcpMeter) retry(most time.Duration) {
 	m.set(rtoMax, int(most.Milliseconds()))
 }
 
+func (m *tcpMeter) patient() { m.set(unix.TCP_QUICKACK, 0) }
+
 // set sets an option. A kernel that refuses has none of what it is good for.
 func (m *tcpMeter) set(option, value int) {
 	m.raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, option, value) })

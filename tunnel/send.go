@@ -105,6 +105,7 @@ func (w *sender) turn() (wait time.Duration, err error) {
 	before, send := w.bytesOut.Load(), w.batches
 	if w.allow.probing() {
 		send = w.ping
+		w.queue.Wake() // packets wait behind it
 	}
 	err = w.done(send())
 	return w.owner.rates.out.spend(int(w.bytesOut.Load() - before)), err
@@ -139,6 +140,7 @@ func (w *sender) batches() error {
 		most, full = min(tune.SendBuf, w.encoder.Room(w.line.batch())), 1
 		w.queue.SetRate(w.line.bytes(time.Second))
 	case !w.allow.open.Load():
+		w.guess()
 		most, full = min(most, w.encoder.Room(w.allow.room())), 1
 	}
 	w.began = time.Now()
@@ -206,6 +208,14 @@ func (w *sender) choose(policy string) error {
 		e.Takes(writeSize, w.line.time(writeSize)) // its speed is known
 	}
 	return err
+}
+
+// guess tells the encoder how slow a line may be that nobody has filled yet, so that the
+// first packets shrink as well.
+func (w *sender) guess() {
+	if n, took, ok := w.allow.guess(); ok {
+		w.encoder.Takes(n, took)
+	}
 }
 
 // messages sends the messages that wait.

@@ -96,6 +96,8 @@ func (w *thinWay) hold(on bool) {
 
 func (w *thinWay) retry(most time.Duration) { w.do(func() { w.most = most }) }
 
+func (w *thinWay) patient() {}
+
 func (w *thinWay) waited() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
