@@ -102,9 +102,16 @@ func TestDetach(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "net2       up ") || !strings.Contains(string(text), "10.77.2.1/32") {
 		t.Errorf("status %s, %v", text, err)
 	}
+	crash := one.Path(one.Name + ".state/" + one.Name + ".crash")
+	if info, err := os.Stat(crash); err != nil || info.Size() > 0 {
+		t.Errorf("no place for the reason of a crash: %v", err)
+	}
 	must(t, syscall.Kill(r.PID, syscall.SIGTERM))
 	w.until(two, "alone", func(r report) bool { p := r.peer(one.Name); return !p.Live && p.State == "down" && len(p.Routes) == 0 })
 	if text, err := one.Gateway.Dump(); err != nil || strings.Contains(text, "vpn0") {
 		t.Errorf("left on the host: %s, %v", text, err)
+	}
+	if _, err := os.Stat(crash); !os.IsNotExist(err) {
+		t.Errorf("left without a crash: %v", err)
 	}
 }

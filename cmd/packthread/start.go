@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"vpnd/cmd/internal/background"
 	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/mesh"
 	"vpnd/cmd/internal/settings"
@@ -42,7 +44,7 @@ func (o *options) runMakeKey(sys system) error {
 
 // runGateway keeps the gateway in the mesh, or tells the process that does.
 func (o *options) runGateway(ctx context.Context, sys system) error {
-	second := isSecond()
+	second, _ := background.Begin()
 	s, err := settings.LoadPackthread(o.file)
 	if err != nil {
 		return exit.With(exit.Config, err)
@@ -60,27 +62,27 @@ func (o *options) runGateway(ctx context.Context, sys system) error {
 		}
 	}
 	if !o.foreground && !second {
-		return detach(sys)
+		return background.Detach(nil, sys.stdout, sys.stderr)
 	}
 	instance, err := mesh.Claim(s.StateDir, o.name)
-	if errors.Is(err, mesh.ErrRunning) {
-		return waitRunning(s.StateDir, o.name, sys) // it came first
+	if errors.Is(err, mesh.ErrRunning) { // it came first
+		if err = waitRunning(s.StateDir, o.name, sys); err == nil && second {
+			err = background.Ready()
+		}
+		return err
 	}
 	if err != nil {
 		return exit.With(exit.Config, err)
 	}
-	log, ready := slog.New(slog.NewTextHandler(sys.stderr, nil)), func() error { return nil }
+	self := &background.Program{Name: "packthread", Instance: o.name, CrashFile: filepath.Join(s.StateDir, o.name+".crash"), Stderr: sys.stderr}
+	run := self.Foreground
 	if second {
-		if log, err = systemLog(o.name, sys.stderr); err != nil {
-			return err
-		}
-		ready = sayReady
+		run = self.Background
 	}
-	err = (&gateway{Packthread: s, name: o.name, own: own, instance: instance, log: log}).run(ctx, ready)
-	if err != nil && second {
-		log.Error("packthread ends", "error", err)
-	}
-	return err
+	return run(func(log *slog.Logger, ready func() error) error {
+		defer self.DropCrashes()
+		return (&gateway{Packthread: s, name: o.name, own: own, instance: instance, log: log}).run(ctx, ready)
+	})
 }
 
 // Commands to the running process.

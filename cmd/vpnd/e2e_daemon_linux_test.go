@@ -193,7 +193,7 @@ func checkDaemon(t *testing.T, pid int) {
 	}
 	// The pipe that said that it is up may be open for a moment after that.
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if to, err := os.Readlink(proc + "fd/" + strconv.Itoa(readyFD)); err != nil || !strings.HasPrefix(to, "pipe:") {
+		if to, err := os.Readlink(proc + "fd/3"); err != nil || !strings.HasPrefix(to, "pipe:") {
 			return
 		}
 	}

@@ -167,7 +167,7 @@ func TestCrashIsKept(t *testing.T) {
 			t.Errorf("%v: the file has %d bytes, had %d: %v", sig, len(kept), len(text), err)
 		}
 	}
-	must(t, os.WriteFile(crash, make([]byte, maxCrashes+1), 0o600))
+	must(t, os.WriteFile(crash, make([]byte, 1<<20+1), 0o600))
 	checkEnded(t, "start with a long file", s.detach(stage{Log: log.path}), exit.OK, `crashed before`)
 	s.adopt()
 	s.stopAdopted()

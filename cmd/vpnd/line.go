@@ -137,7 +137,7 @@ func (o *options) runChat(sys system) error {
 		return err
 	}
 	s.close()
-	l := newLine(c, s.chat, foregroundLog(sys.stderr))
+	l := newLine(c, s.chat, slog.New(slog.NewTextHandler(sys.stderr, nil)))
 	if err := l.check(c); err != nil {
 		return err
 	}

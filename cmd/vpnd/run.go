@@ -3,10 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/pflag"
 
+	"vpnd/cmd/internal/background"
 	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
 	"vpnd/tunnel/netif"
@@ -187,4 +190,32 @@ func (o *options) run(sys system) error {
 		return o.runRevoke(sys)
 	}
 	return o.runDaemon(sys)
+}
+
+// runDaemon is vpnd without a command. A daemon that detaches runs in a second
+// process; the first one waits until it is up, and otherwise ends with its exit code.
+func (o *options) runDaemon(sys system) error {
+	second, secret := background.Begin()
+	if secret != nil {
+		o.passphraseFD = secret
+	}
+	if !o.foreground && !second {
+		phrase, err := o.handOn(sys)
+		if err != nil {
+			return err
+		}
+		return background.Detach(phrase, sys.stdout, sys.stderr)
+	}
+	c, err := o.config()
+	if err != nil {
+		return err
+	}
+	self := &background.Program{Name: "vpnd", Instance: c.Name, CrashFile: filepath.Join(c.StateDir, c.Name+".crash"), Stderr: sys.stderr}
+	run := self.Background
+	if o.foreground {
+		run = self.Foreground
+	}
+	return run(func(log *slog.Logger, ready func() error) error {
+		return serve(c, newPassphrases(o, sys), sys, self, log, ready)
+	})
 }

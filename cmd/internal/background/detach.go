@@ -1,4 +1,4 @@
-package main
+package background
 
 import (
 	"errors"
@@ -13,68 +13,33 @@ import (
 	"vpnd/cmd/internal/exit"
 )
 
-// readyEnv tells the second process of a detaching daemon that descriptor readyFD
-// is where it says that it is up, phraseEnv that phraseFD gives it the pass phrase of
-// its key.
+// What the second process finds: readyEnv says that descriptor readyFD is where it tells
+// that it is up, secretEnv that secretFD gives it a secret.
 const (
 	readyEnv  = "VPND_READY_FD"
 	readyFD   = 3
-	phraseEnv = "VPND_PASSPHRASE_FD"
-	phraseFD  = 4
+	secretEnv = "VPND_SECRET_FD"
+	secretFD  = 4
 )
 
-// runDaemon is vpnd without a command. A daemon that detaches runs in a second
-// process, in a session of its own; the first one waits until it is up, and
-// otherwise ends with its exit code.
-func (o *options) runDaemon(sys system) error {
-	second := os.Getenv(readyEnv) != ""
-	if second && os.Getenv(phraseEnv) != "" {
-		o.passphraseFD = new(phraseFD)
+// Begin reports whether this process is the second one of a program that detaches, and
+// the descriptor of the secret that it got, if any. Other descriptors that the caller left
+// open are kept from whatever this program starts.
+func Begin() (second bool, secret *int) {
+	second = os.Getenv(readyEnv) != ""
+	if second && os.Getenv(secretEnv) != "" {
+		secret = new(secretFD)
 	}
 	os.Unsetenv(readyEnv)
-	os.Unsetenv(phraseEnv)
+	os.Unsetenv(secretEnv)
 	closeInherited()
-	if !o.foreground && !second {
-		phrase, err := o.handOn(sys)
-		if err != nil {
-			return err
-		}
-		return detach(sys, phrase)
-	}
-	c, err := o.config()
-	if err != nil {
-		return err
-	}
-	phrases := newPassphrases(o, sys)
-	if o.foreground {
-		out := newLogQueue(sys.stderr)
-		defer out.close()
-		return serve(c, phrases, sys, foregroundLog(out), func() error {
-			_ = dropCrashes(crashFile(c)) // it is of no use here
-			return nil
-		})
-	}
-	log, syslog := newSyslog(c.Name, sys.stderr)
-	err = serve(c, phrases, sys, log, func() error {
-		if err := keepCrashes(crashFile(c), log); err != nil {
-			log.Warn("the reason of a crash would be lost", "error", err)
-		}
-		if !syslog.available() {
-			log.Warn("no system log here (/dev/log): messages of the detached daemon are lost; -n logs to standard error")
-		}
-		syslog.release()
-		return sayReady()
-	})
-	if err != nil {
-		syslog.release() // the terminal gets the error from the caller
-		log.Error("daemon ends", "error", err)
-	}
-	return err
+	return second, secret
 }
 
-// detach starts this program again, with a pass phrase if there is one, and waits
-// until it is up.
-func detach(sys system, phrase []byte) error {
+// Detach starts this program again, in a session of its own and with a secret if there is
+// one, which is clear then. It waits until that process is up. Otherwise it returns an
+// error with its exit code, and nothing more to say.
+func Detach(secret []byte, stdout, stderr io.Writer) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
@@ -86,16 +51,16 @@ func detach(sys system, phrase []byte) error {
 	defer read.Close()
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", readyEnv, readyFD))
-	cmd.Stdout, cmd.Stderr = sys.stdout, sys.stderr
+	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.ExtraFiles = []*os.File{write}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if phrase != nil {
-		given, err := pipeOf(phrase)
+	if secret != nil {
+		given, err := pipeOf(secret)
 		if err != nil {
-			return err
+			return errors.Join(err, write.Close())
 		}
 		defer given.Close()
-		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", phraseEnv, phraseFD))
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", secretEnv, secretFD))
 		cmd.ExtraFiles = append(cmd.ExtraFiles, given)
 	}
 	err = cmd.Start()
@@ -113,21 +78,21 @@ func detach(sys system, phrase []byte) error {
 	return exit.Withf(exit.Internal, "the background process ended before it was up: %w", err)
 }
 
-// pipeOf returns the end of a pipe that gives a pass phrase, which is clear then.
-// There is room in a pipe for it.
-func pipeOf(phrase []byte) (*os.File, error) {
-	defer clear(phrase)
+// pipeOf returns the end of a pipe that gives a secret, which is clear then. There is room
+// in a pipe for it.
+func pipeOf(secret []byte) (*os.File, error) {
+	defer clear(secret)
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	_, err = write.Write(phrase)
+	_, err = write.Write(secret)
 	return read, errors.Join(err, write.Close())
 }
 
-// sayReady lets go of the terminal and of the directory, and tells the first
-// process.
-func sayReady() error {
+// Ready lets go of the terminal and of the directory, and tells the first process that
+// the second one, which calls it, is up.
+func Ready() error {
 	if err := letGo(); err != nil {
 		return fmt.Errorf("let go of the terminal: %w", err)
 	}

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package main
+package background
 
 // closeInherited does nothing: without interfaces no daemon stays.
 func closeInherited() {}

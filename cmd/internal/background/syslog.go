@@ -1,4 +1,4 @@
-package main
+package background
 
 import (
 	"bytes"
@@ -12,17 +12,16 @@ import (
 	"time"
 )
 
-// syslogTimeout is how long a message waits for the system's log: a log that is
-// stuck may not stop the daemon.
-const syslogTimeout = 100 * time.Millisecond
+const (
+	// logSocket is where syslog or the systemd journal listens.
+	logSocket = "/dev/log"
+	// syslogTimeout is how long a message waits for the system's log: a log that is
+	// stuck may not stop the daemon.
+	syslogTimeout = 100 * time.Millisecond
+)
 
-// foregroundLog logs to standard error.
-func foregroundLog(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, nil))
-}
-
-// syslogHandler writes records to /dev/log, where syslog or the systemd journal
-// listens (RFC 3164, the local form without host name). Warnings and errors go to
+// syslogHandler writes records to the system's log (RFC 3164, the local form without
+// host name). Warnings and errors go to
 // another writer too, until release is called: the terminal of the user who
 // started the daemon.
 type syslogHandler struct {
@@ -33,14 +32,15 @@ type syslogHandler struct {
 // syslogWriter is what all handlers of a logger share.
 type syslogWriter struct {
 	mu    sync.Mutex
+	name  string // of the program
 	tag   string
 	line  bytes.Buffer
 	conn  net.Conn
 	early io.Writer // nil once released
 }
 
-func newSyslog(instance string, early io.Writer) (*slog.Logger, *syslogWriter) {
-	w := &syslogWriter{tag: "vpnd." + instance, early: early}
+func newSyslog(name, instance string, early io.Writer) (*slog.Logger, *syslogWriter) {
+	w := &syslogWriter{name: name, tag: name + "." + instance, early: early}
 	text := slog.NewTextHandler(&w.line, &slog.HandlerOptions{ReplaceAttr: withoutTimeAndLevel})
 	return slog.New(&syslogHandler{text, w}), w
 }
@@ -76,7 +76,7 @@ func (h *syslogHandler) Handle(ctx context.Context, r slog.Record) error {
 		return err
 	}
 	if w.early != nil && r.Level >= slog.LevelWarn {
-		io.WriteString(w.early, "vpnd: "+w.line.String())
+		io.WriteString(w.early, w.name+": "+w.line.String())
 	}
 	return w.send(severity(r.Level))
 }
@@ -128,7 +128,7 @@ func (w *syslogWriter) connect() error {
 	if w.conn != nil {
 		return nil
 	}
-	conn, err := net.Dial("unixgram", "/dev/log")
+	conn, err := net.Dial("unixgram", logSocket)
 	if err == nil {
 		w.conn = conn
 	}
