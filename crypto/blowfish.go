@@ -16,8 +16,8 @@ import (
 // blowfishFrames is Blowfish in counter mode and HMAC-SHA256 over the
 // ciphertext (encrypt, then MAC).
 type blowfishFrames struct {
-	block  *blowfish.Cipher
-	lanes  *lanes // nil: block does the work alone
+	lanes  *lanes
+	block  *blowfish.Cipher // without lanes; with them it would only keep 4 KiB
 	mac    hash.Hash
 	prefix [16]byte // BE64(epoch) | BE64(number)
 	sum    [sha256.Size]byte
@@ -27,7 +27,10 @@ type blowfishFrames struct {
 
 func newBlowfish(key, mac []byte, epoch uint64) *blowfishFrames {
 	block := cannotFail(blowfish.NewCipher(key))
-	b := &blowfishFrames{block: block, lanes: newLanes(block), mac: hmac.New(sha256.New, mac)}
+	b := &blowfishFrames{lanes: newLanes(block), mac: hmac.New(sha256.New, mac)}
+	if b.lanes == nil {
+		b.block = block
+	}
 	binary.BigEndian.PutUint64(b.prefix[:8], epoch)
 	return b
 }
