@@ -7,9 +7,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"vpnd/cmd/internal/background"
 	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/settings"
-	"vpnd/tunnel/netif"
 )
 
 // defaultFile is the settings, where nothing else is said.
@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string, sys system) int {
 	if !exit.IsSaid(err) {
 		fmt.Fprintln(sys.stderr, prefixed(err))
 	}
-	return exitCode(err)
+	return background.Code(err)
 }
 
 // prefixed names the program in front of errors; those of files begin with file and
@@ -96,18 +96,6 @@ func prefixed(err error) string {
 		return err.Error()
 	}
 	return "packthread: " + err.Error()
-}
-
-func exitCode(err error) int {
-	code := exit.Code(err)
-	switch {
-	case code != exit.Internal:
-	case errors.Is(err, netif.ErrPermission):
-		code = exit.NoPerm
-	case errors.Is(err, netif.ErrUnavailable), errors.Is(err, netif.ErrRunning):
-		code = exit.Unavailable
-	}
-	return code
 }
 
 func (o *options) run(ctx context.Context, sys system) error {

@@ -12,7 +12,6 @@ import (
 	"vpnd/cmd/internal/background"
 	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
-	"vpnd/tunnel/netif"
 )
 
 // options is the command line.
@@ -134,7 +133,7 @@ func run(args []string, sys system) int {
 	if err == nil {
 		return exit.OK
 	}
-	code := exitCode(err)
+	code := background.Code(err)
 	if !exit.IsSaid(err) {
 		fmt.Fprintln(sys.stderr, prefixed(err))
 	}
@@ -148,18 +147,6 @@ func prefixed(err error) string {
 		return err.Error()
 	}
 	return "vpnd: " + err.Error()
-}
-
-func exitCode(err error) int {
-	code := exit.Code(err)
-	switch {
-	case code != exit.Internal:
-	case errors.Is(err, netif.ErrPermission):
-		code = exit.NoPerm
-	case errors.Is(err, netif.ErrUnavailable), errors.Is(err, netif.ErrRunning):
-		code = exit.Unavailable
-	}
-	return code
 }
 
 func (o *options) run(sys system) error {

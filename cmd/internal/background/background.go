@@ -3,10 +3,14 @@
 package background
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+
+	"vpnd/cmd/internal/exit"
+	"vpnd/tunnel/netif"
 )
 
 // Program is one that stays.
@@ -58,4 +62,17 @@ func (p *Program) DropCrashes() error {
 		return nil
 	}
 	return os.Remove(p.CrashFile)
+}
+
+// Code returns the exit code for an error of a program that has an interface.
+func Code(err error) int {
+	code := exit.Code(err)
+	switch {
+	case code != exit.Internal:
+	case errors.Is(err, netif.ErrPermission):
+		code = exit.NoPerm
+	case errors.Is(err, netif.ErrUnavailable), errors.Is(err, netif.ErrRunning):
+		code = exit.Unavailable
+	}
+	return code
 }
