@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -227,6 +228,50 @@ func TestStateText(t *testing.T) {
 	}
 	if _, err := parseState(append(text, '\n')); err == nil {
 		t.Error("a line behind the end is taken")
+	}
+	slices.Reverse(s.entries)
+	if _, err := parseState(s.format()); err == nil {
+		t.Error("networks out of order are taken")
+	}
+}
+
+// What has the right sum, and is not written as a state is, is none.
+func TestStateForm(t *testing.T) {
+	s, networks := testState(t)
+	s.settle(s.gateways(networks))
+	text, _, _ := strings.Cut(string(s.format()), "sum ")
+	taken := func(text string) bool {
+		_, err := parseState([]byte(text + "sum " + sumOf([]byte(text)) + "\n"))
+		return err == nil
+	}
+	if !taken(text) {
+		t.Fatal("the state itself is refused")
+	}
+	lines := strings.SplitAfter(text, "\n")
+	for _, test := range []struct {
+		line  int
+		words []int
+		wrong []string
+	}{
+		{0, []int{0}, []string{"", "x"}},
+		{0, []int{1, 7}, []string{"", "x", "0", "00", strings.Repeat("0", 63), strings.Repeat("0", 66), strings.Repeat("A", 64)}},
+		{0, []int{3, 4, 5, 6}, []string{"", "x", "-0", "00", "+1", "1e3", strings.Repeat("9", 30)}},
+		{0, []int{3, 4}, []string{"9223372036854775807", "-9223372036854775808", strings.Repeat("9", 19)}},
+		{1, []int{2, 4}, []string{"", "x", "-0", "00", "+1", "1e3", strings.Repeat("9", 30)}},
+		{1, []int{3}, []string{"", "x", "192.0.2.1", "192.0.2.1:0x1", "192.0.2.1:65536"}},
+		{1, []int{0, 1, 2, 3, 4}, []string{"two words", "two\nlines"}},
+	} {
+		for _, i := range test.words {
+			for _, wrong := range test.wrong {
+				words := strings.Split(lines[test.line], " ")
+				words[i] = wrong + strings.Repeat("\n", strings.Count(words[i], "\n"))
+				changed := slices.Clone(lines)
+				changed[test.line] = strings.Join(words, " ")
+				if taken(strings.Join(changed, "")) {
+					t.Errorf("line %d, word %d: %q is taken", test.line, i, wrong)
+				}
+			}
+		}
 	}
 }
 
