@@ -168,6 +168,24 @@ func TestStoredBlockIsHistory(t *testing.T) {
 	}
 }
 
+// TestStoredPacketIsHistory has a packet of noise between others of its connection: the
+// next one's header is shortened by it.
+func TestStoredPacketIsHistory(t *testing.T) {
+	e, d := newEncoder(t, "deflate"), NewDecoder(All)
+	noise := randomBytes(rand.New(rand.NewPCG(9, 9)), 1400)
+	text := []byte("text beside the noise, which leaves less of it, text beside the noise")
+	for i, payload := range [][]byte{text, noise, text} {
+		packet := testPacket(4, protocolTCP, uint32(i*len(noise)), uint32(i), payload)
+		src := e.Append(nil, packet)
+		if isRaw := src[0]&raw != 0; src[0]&stateful == 0 || isRaw != (i == 1) {
+			t.Fatalf("packet %d: header %02x", i, src[0])
+		}
+		if got, err := d.Decode(src); err != nil || !bytes.Equal(got, packet) {
+			t.Errorf("packet %d: differs, %v", i, err)
+		}
+	}
+}
+
 func TestBackoff(t *testing.T) {
 	var b backoff
 	var tried []int
