@@ -8,14 +8,14 @@ export CGO_ENABLED = 0
 # The race detector needs cgo.
 RACE = CGO_ENABLED=1 $(GO) test -race
 
-.PHONY: all build test check cc lighttpd demo demo-serial demo-hub demo-mesh bench bench-slow bench-age bench-peers scale fuzz mutate siege soak install clean
+.PHONY: all build test check cc lighttpd nft demo demo-serial demo-hub demo-mesh bench bench-slow bench-age bench-peers scale fuzz mutate siege soak install clean
 
 all: build
 
 build:
 	$(GO) build -trimpath -ldflags "-s -w" -o bin/ ./cmd/vpnd ./cmd/nexus ./cmd/packthread
 
-test: check cc lighttpd
+test: check cc lighttpd nft
 	$(RACE) -count=1 -timeout 20m ./...
 
 # The race detector needs a C compiler; on Debian it is installed if it is missing.
@@ -27,6 +27,10 @@ lighttpd:
 	@command -v lighttpd >/dev/null || { apt-get update && RUNLEVEL=1 apt-get install -y --no-install-recommends lighttpd; \
 	  systemctl disable --now lighttpd 2>/dev/null || true; }
 	@command -v lighttpd >/dev/null
+
+# nft, for the firewall of the mesh in examples; it is run in namespaces alone.
+nft:
+	@command -v nft >/dev/null || { apt-get update && apt-get install -y --no-install-recommends nftables; }
 
 # What needs no test to be seen: form, vet, and that other systems compile.
 check:

@@ -222,8 +222,7 @@ func TestSlowBodies(t *testing.T) {
 	ways(t, func(t *testing.T, start func(*world)) {
 		w := newWorld(t, "lahm")
 		start(w)
-		host := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(w.url, "https://"), "http://"), "/cgi-bin/nexus.cgi")
-		host = strings.TrimSuffix(host, "/")
+		host := w.host()
 		for range 200 {
 			c, err := net.Dial("tcp", host)
 			must(t, err)
@@ -238,4 +237,28 @@ func TestSlowBodies(t *testing.T) {
 			t.Errorf("an answer after %v", took)
 		}
 	})
+}
+
+// A stranger holds more connections than there may be, and says nothing. Who comes from
+// another network is answered as if he was not there.
+func TestSilentStranger(t *testing.T) {
+	for name, lines := range map[string][]string{"http": nil, "https": {"certificate_path = nexus.crt", "certificate_key_path = nexus.key"}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "lahm")
+			w.certificate("nexus")
+			w.serve(lines...)
+			host := w.host()
+			from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, 1)}}
+			for range 2 * maxConnections {
+				c, err := from.Dial("tcp", host)
+				must(t, err)
+				defer c.Close()
+			}
+			began := time.Now()
+			w.register(w.client("lahm"))
+			if took := time.Since(began); took > 2*time.Second { // strangers are given headerTimeout
+				t.Errorf("an answer after %v", took)
+			}
+		})
+	}
 }

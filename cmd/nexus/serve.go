@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/registry"
 )
@@ -63,7 +61,7 @@ func runServer(ctx context.Context, file string, stderr io.Writer) error {
 		return exit.With(exit.Unavailable, err)
 	}
 	log.Info("nexus listens", "address", l.Addr(), "https", s.Certificate != "", "key", s.own.Public())
-	return serve(ctx, server, netutil.LimitListener(l, maxConnections), h)
+	return serve(ctx, server, newFairListener(l, maxConnections), h)
 }
 
 // serve runs server and handler. It closes the listener.

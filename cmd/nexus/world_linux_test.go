@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"vpnd/cmd/internal/meshlab"
 	"vpnd/cmd/internal/registry"
 	"vpnd/cmd/internal/settings"
 	"vpnd/crypto"
@@ -41,10 +43,8 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "nexus")
-	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build nexus: %v\n%s", err, out)
+	if err := meshlab.Build(dir, "."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
@@ -211,18 +211,13 @@ func (w *world) await(port int) {
 // lighttpd starts a web server with nexus as a CGI program, as the example has it.
 func (w *world) lighttpd() *exec.Cmd {
 	w.t.Helper()
-	program, err := exec.LookPath("lighttpd")
-	if err != nil {
-		w.t.Fatal("lighttpd is missing: make lighttpd installs it")
-	}
 	port := freePort(w.t)
-	example, err := os.ReadFile("../../examples/dynvpn/lighttpd.conf")
+	server := meshlab.WebServer{Example: "../../examples/dynvpn/lighttpd.conf", Dir: w.dir,
+		Nexus: binary, Conf: w.conf, Bind: "127.0.0.1", Port: port}
+	cmd, err := server.Command()
 	must(w.t, err)
-	places := strings.NewReplacer("/usr/lib/cgi-bin/nexus.cgi", binary, "/etc/dynvpn/nexus.conf", w.conf)
-	w.write("lighttpd.conf", fmt.Sprintf("server.modules = ()\nserver.document-root = %q\nserver.port = %d\nserver.bind = \"127.0.0.1\"\n"+
-		"server.errorlog = %q\nserver.breakagelog = %q\n", w.dir, port, w.file("error.log"), w.file("breakage.log"))+places.Replace(string(example)))
 	w.url = fmt.Sprintf("http://127.0.0.1:%d/cgi-bin/nexus.cgi", port)
-	c := w.start(exec.Command(program, "-D", "-f", w.file("lighttpd.conf")))
+	c := w.start(cmd)
 	w.await(port)
 	w.t.Cleanup(func() {
 		if text, _ := os.ReadFile(w.file("breakage.log")); w.t.Failed() && len(text) > 0 {
@@ -230,6 +225,14 @@ func (w *world) lighttpd() *exec.Cmd {
 		}
 	})
 	return c
+}
+
+// host returns the address and port of the server.
+func (w *world) host() string {
+	w.t.Helper()
+	u, err := url.Parse(w.url)
+	must(w.t, err)
+	return u.Host
 }
 
 func (w *world) settings() *settings.Packthread {

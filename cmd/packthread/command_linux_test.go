@@ -87,7 +87,13 @@ func TestDetach(t *testing.T) {
 	w := newWorld(t, meshlab.Config{Sites: 2, Bare: true})
 	must(t, w.StartNexus(w.ctx))
 	one, two := w.Sites[0], w.Sites[1]
-	must(t, one.Again(w.ctx)) // nobody runs yet
+	starts := make(chan error)
+	for range 4 { // nobody runs yet
+		go func() { starts <- one.Again(w.ctx) }()
+	}
+	for range 4 {
+		must(t, <-starts)
+	}
 	must(t, two.Start())
 	w.paths("start", startLimit)
 	r, code := w.status(one)

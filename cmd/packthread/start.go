@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"vpnd/cmd/internal/background"
 	"vpnd/cmd/internal/exit"
@@ -105,13 +104,11 @@ func tellRunning(dir, name string, sys system) error {
 	return err
 }
 
-// waitRunning is tellRunning for a process that is about to start.
-func waitRunning(dir, name string, sys system) (err error) {
-	for range 20 {
-		if err = tellRunning(dir, name, sys); err == nil {
-			return nil
-		}
-		time.Sleep(100 * time.Millisecond)
+// waitRunning is tellRunning for a process that came first a moment ago. It listens
+// already, and answers when its interface is there.
+func waitRunning(dir, name string, sys system) error {
+	if err := tellRunning(dir, name, sys); err != nil {
+		return exit.With(exit.Unavailable, fmt.Errorf("another packthread %s holds %s and does not answer: %w", name, strings.TrimSuffix(dir, "/"), err))
 	}
-	return exit.With(exit.Unavailable, fmt.Errorf("another packthread %s holds %s and does not answer: %w", name, strings.TrimSuffix(dir, "/"), err))
+	return nil
 }

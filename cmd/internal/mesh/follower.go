@@ -207,7 +207,7 @@ func (f *Follower) untilNext(t *registry.Table) time.Duration {
 	defer f.mu.Unlock()
 	wait := pollMin + rand.N(pollMax-pollMin)
 	if !f.nudged && f.same < 4 {
-		wait = pollSoon << f.same
+		wait = pollSoon << max(0, f.same) // below 0: Register came behind take
 	}
 	for _, g := range t.Gateways {
 		if g.State == registry.Live {

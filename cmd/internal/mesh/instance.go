@@ -36,11 +36,14 @@ type Instance struct {
 }
 
 // Claim makes this process the instance of a gateway. The directory is made if it is
-// not there. The error is ErrRunning if there is one.
+// not there. The error is ErrRunning if there is one: Tell waits for its reply then, also
+// if it has just begun.
 func Claim(dir, name string) (*Instance, error) {
-	if err := makeDir(dir); err != nil {
+	turn, err := lockDir(dir)
+	if err != nil {
 		return nil, fmt.Errorf("control directory: %w", err)
 	}
+	defer turn.Close()
 	path := filepath.Join(dir, name+".sock")
 	lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -65,6 +68,22 @@ func Claim(dir, name string) (*Instance, error) {
 		return nil, errors.Join(fmt.Errorf("control socket: %w", err), lock.Close())
 	}
 	return &Instance{lock, l, path}, nil
+}
+
+// lockDir has processes that claim a place take turns: who comes first listens before the
+// next one looks.
+func lockDir(dir string) (*os.File, error) {
+	if err := makeDir(dir); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // Serve answers commands until the context ends, and gives the place free. obey is

@@ -64,13 +64,11 @@ func TestSavedPlace(t *testing.T) {
 			t.Errorf("mode %04o: %v", mode, err)
 		}
 	}
-	if os.Geteuid() == 0 {
-		if err := errors.Join(os.Chmod(dir, 0o700), os.Chown(dir, 12345, 0)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := NewSaved(dir, "a", own, server); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
-			t.Errorf("of another user: %v", err)
-		}
+	if err := errors.Join(os.Chmod(dir, 0o700), os.Chown(dir, 12345, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewSaved(dir, "a", own, server); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
+		t.Errorf("of another user: %v", err)
 	}
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -139,5 +137,35 @@ func TestInstance(t *testing.T) {
 	}
 	if _, err := Claim(filepath.Join(dir, strings.Repeat("x", 200)), "a"); err == nil {
 		t.Error("a socket with too long a name")
+	}
+}
+
+// Of those who claim a place at once one gets it, and it answers the others.
+func TestClaimAtOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	const claims = 8
+	for range 100 {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		var all, others sync.WaitGroup
+		others.Add(claims - 1)
+		for range claims {
+			all.Go(func() {
+				i, err := Claim(dir, "a")
+				if err == nil {
+					i.Serve(ctx, func(string) []byte { return []byte("here") })
+					return
+				}
+				defer others.Done()
+				if !errors.Is(err, ErrRunning) {
+					t.Error(err)
+				}
+				if reply, err := Tell(dir, "a", "register"); err != nil || string(reply) != "here" {
+					t.Errorf("reply %q, %v", reply, err)
+				}
+			})
+		}
+		others.Wait()
+		cancel()
+		all.Wait()
 	}
 }

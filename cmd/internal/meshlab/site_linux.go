@@ -16,6 +16,12 @@ import (
 	"vpnd/cmd/internal/lab"
 )
 
+// Outside and Inside are the interfaces of a gateway, to the Internet and to its network.
+const (
+	Outside = "eth0"
+	Inside  = "eth1"
+)
+
 // Site is one network with its gateway.
 type Site struct {
 	*World
@@ -51,6 +57,9 @@ func (s *Site) Addr() netip.Addr {
 	}
 	return s.inner(2)
 }
+
+// Outer returns the outer address of the gateway, or of the router that hides it.
+func (s *Site) Outer() netip.Addr { return s.outer(s.last) }
 
 func (s *Site) outer(host int) netip.Addr {
 	return netip.AddrFrom4([4]byte{198, 18, byte(s.N), byte(host)})
@@ -157,7 +166,7 @@ func (s *Site) Again(ctx context.Context) error {
 		return err
 	}
 	if code, err := p.Wait(ctx); err != nil || code != 0 {
-		return fmt.Errorf("packthread %s, again: code %d, %w: %s", s.Name, code, err, p.Stderr)
+		return fmt.Errorf("packthread %s, again: code %d, %v: %s", s.Name, code, err, p.Stderr)
 	}
 	return nil
 }

@@ -136,21 +136,14 @@ func (w *World) WriteNetworks(disabled ...string) error {
 
 // StartNexus starts the web server with nexus, as the example has it.
 func (w *World) StartNexus(ctx context.Context) error {
-	program, err := exec.LookPath("lighttpd")
-	if err != nil {
-		return errors.New("lighttpd is missing: make lighttpd installs it")
-	}
-	example, err := os.ReadFile(filepath.Join(w.Examples, "lighttpd.conf"))
-	if err != nil {
-		return err
-	}
-	places := strings.NewReplacer("/usr/lib/cgi-bin/nexus.cgi", w.Config.Nexus, "/etc/dynvpn/nexus.conf", w.Path("nexus.conf"))
-	err = w.write("lighttpd.conf", fmt.Sprintf("server.modules = ()\nserver.document-root = %q\nserver.port = 80\n"+
-		"server.errorlog = %q\nserver.breakagelog = %q\n", w.Dir(), w.Path("error.log"), w.Path("breakage.log"))+places.Replace(string(example)))
+	const port = 80
+	server := WebServer{Example: filepath.Join(w.Examples, "lighttpd.conf"), Dir: w.Dir(),
+		Nexus: w.Config.Nexus, Conf: w.Path("nexus.conf"), Bind: nexusAddr, Port: port}
+	cmd, err := server.Command()
 	if err != nil {
 		return err
 	}
-	return w.serve(ctx, exec.Command(program, "-D", "-f", w.Path("lighttpd.conf")), 80)
+	return w.serve(ctx, cmd, port)
 }
 
 func (w *World) serve(ctx context.Context, cmd *exec.Cmd, port uint16) (err error) {

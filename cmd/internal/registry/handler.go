@@ -146,9 +146,9 @@ type visit struct {
 	networks []settings.Network
 	network  *settings.Network
 
-	answer  answer
-	changed bool
-	moved   bool // to another endpoint, or it is back
+	answer answer
+	tell   bool // the others of what has changed
+	moved  bool // to another endpoint, or it is back
 }
 
 // belongs looks for the gateway in the network file. If it is not there, or disabled,
@@ -184,9 +184,11 @@ func (v *visit) update(s *state) (store bool) {
 	endpoint := v.endpoint(s.epoch)
 	i, known := s.find(v.q.name)
 	v.moved = !known || s.entries[i].endpoint != endpoint || s.entries[i].until <= s.saved
-	s.take(v.q, v.network, endpoint)
+	others := s.settle(s.gateways(v.networks)) // leases that ended, the network file
+	e := s.take(v.q, v.network, endpoint)
 	list := s.gateways(v.networks)
-	v.changed = s.settle(list)
+	own := s.settle(list) && e.mayTell(s.saved)
+	v.tell = others || own
 	v.answer.status, v.answer.Number, v.answer.Serial, v.answer.Gateways = done, v.q.number, s.serial, list
 	return true
 }
@@ -228,12 +230,14 @@ func (v *visit) report() {
 	if a.status != done {
 		return
 	}
-	if own := a.Gateway(v.q.name); own.State != Live {
+	switch own := a.Gateway(v.q.name); {
+	case !v.tell: // nothing new, or too often: it would fill the log, too
+	case own.State != Live:
 		v.h.log.Info("gateway left", "name", v.q.name, "from", v.seen)
-	} else if v.moved {
+	case v.moved:
 		v.h.log.Info("gateway registered", "name", v.q.name, "endpoint", own.Endpoint, "from", v.seen)
 	}
-	if v.changed {
+	if v.tell {
 		v.h.mail.nudge(a.Epoch, a.Serial, v.q.name, a.Gateways)
 	}
 	if declared := v.declared(); declared.IsValid() && v.q.kind == register {

@@ -387,6 +387,10 @@ func TestChangedNetworks(t *testing.T) {
 		want   error
 	}{
 		{"another was added, and has registered", func(n []settings.Network) []settings.Network { return n[:1] }, nil},
+		{"it cannot be read now", func(n []settings.Network) []settings.Network {
+			w.bad = errors.New("it is being written")
+			return n
+		}, nil},
 		{"it was removed", func(n []settings.Network) []settings.Network {
 			w.edit("a", func(n *settings.Network) { n.Key = w.keys["b"].Public() })
 			return n
@@ -400,9 +404,13 @@ func TestChangedNetworks(t *testing.T) {
 				if first {
 					first, networks = false, test.before(networks)
 				}
-				return networks, err
+				if err != nil {
+					return nil, err
+				}
+				return networks, nil
 			}
 			table, err := a.Register(t.Context())
+			w.bad = nil
 			if !errors.Is(err, test.want) {
 				t.Fatalf("error %v, want %v", err, test.want)
 			}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,6 +117,76 @@ func TestNudges(t *testing.T) {
 	if fresh.Receive(datagram) {
 		t.Error("who was not answered yet takes a nudge")
 	}
+}
+
+// A gateway that moves on and on is registered each time, and the others are told of some
+// moves.
+func TestNudgesBounded(t *testing.T) {
+	w := newWorld(t, "a", "b", "c")
+	at := func(name string, port uint16) *Client {
+		s := w.settings()
+		s.Port = port
+		return w.clientWith(name, w.keys[name], s)
+	}
+	port := uint16(3000)
+	moves := func(what string, n, want int) {
+		t.Helper()
+		told := 0
+		for range n {
+			port++
+			w.register(at("b", port))
+			if names, _ := w.nudged("a"); len(names) > 0 {
+				told++
+			}
+			if i, ok := w.state().find("b"); !ok || w.state().entries[i].endpoint.Port() != port {
+				t.Errorf("%s: the state is not that of port %d", what, port)
+			}
+		}
+		if told != want {
+			t.Errorf("%s: the others were told of %d moves, want %d", what, told, want)
+		}
+	}
+	w.register(at("a", 2002))
+	w.register(at("c", 2003))
+	w.nudged("a")
+	moves("at once", 20, tellBurst)
+	if n := strings.Count(w.log.String(), "gateway registered"); n != 2+tellBurst {
+		t.Errorf("%d lines in the log", n)
+	}
+	if err := at("b", port).Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if names, _ := w.nudged("a"); names != nil {
+		t.Errorf("it left: nudges for %v", names)
+	}
+	w.register(at("c", 2004))
+	if names, _ := w.nudged("a"); !slices.Equal(names, []string{"a"}) {
+		t.Errorf("another one moved: nudges for %v", names)
+	}
+	w.advance(tellEvery - time.Millisecond)
+	moves("too early", 3, 0)
+	w.advance(time.Millisecond)
+	moves("after some time", 3, 1)
+	w.advance(2*tellEvery + tellEvery/2)
+	moves("after more time", 5, 2)
+	w.mu.Lock()
+	w.now = moment{secondBoot, time.Second}
+	w.mu.Unlock()
+	moves("after a reboot", 5, 0)
+	w.advance(tellEvery / 2)
+	moves("soon after that", 5, 1)
+	w.edit("a", func(n *settings.Network) { n.Disabled = true })
+	w.register(at("b", port))
+	if names, _ := w.nudged("a"); !slices.Equal(names, []string{"c"}) {
+		t.Errorf("the network file has changed: nudges for %v", names)
+	}
+	for range 4 {
+		w.advance(60 * time.Second)
+		w.register(at("c", 2004))
+		w.register(at("b", port))
+	}
+	w.nudged("a")
+	moves("all is made up for", 10, tellBurst)
 }
 
 // Of two that changed the table at once each needs the change of the other.

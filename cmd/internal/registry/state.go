@@ -20,6 +20,10 @@ const (
 	// maxGap is how much of a time in which nobody was heard counts. Gateways ask at
 	// least every 60 s.
 	maxGap = 90 * time.Second
+	// tellBurst changes of one gateway in a row are told to the others at once, then one
+	// each tellEvery: a single datagram may make all others ask.
+	tellBurst = 4
+	tellEvery = 30 * time.Second
 )
 
 // state is what nexus remembers. Times are of the clock of a boot.
@@ -45,6 +49,7 @@ type entry struct {
 	number   uint64
 	endpoint netip.AddrPort
 	until    time.Duration // the end of the lease
+	told     time.Duration // when it has made up for the changes that the others were told
 }
 
 // newState begins a memory.
@@ -74,6 +79,7 @@ func (s *state) advance(now moment, random io.Reader) (renewed bool, err error) 
 	s.begun += shift
 	for i := range s.entries {
 		s.entries[i].until += shift
+		s.entries[i].told += shift
 	}
 	s.boot, s.saved = now.boot, now.at
 	return renewed, nil
@@ -122,8 +128,8 @@ func (s *state) isNew(q *request) bool {
 	return q.epoch == s.epoch && q.number > last && q.number-last <= window
 }
 
-// take does what a gateway of the network file asks for.
-func (s *state) take(q *request, n *settings.Network, endpoint netip.AddrPort) {
+// take does what a gateway of the network file asks for. Its entry is the state's.
+func (s *state) take(q *request, n *settings.Network, endpoint netip.AddrPort) *entry {
 	i, ok := s.find(n.Name)
 	if !ok {
 		s.entries = slices.Insert(s.entries, i, entry{name: n.Name, key: n.Key.String()})
@@ -132,9 +138,21 @@ func (s *state) take(q *request, n *settings.Network, endpoint netip.AddrPort) {
 	e.number = q.number
 	if q.kind == leave {
 		e.until = s.saved
-		return
+		return e
 	}
 	e.endpoint, e.until = endpoint, s.saved+Lease
+	return e
+}
+
+// mayTell reports whether the others are told at once that this gateway has changed, and
+// counts that. They find what they are not told when they ask.
+func (e *entry) mayTell(now time.Duration) bool {
+	next := max(e.told, now) + tellEvery
+	if next > now+tellBurst*tellEvery {
+		return false
+	}
+	e.told = next
+	return true
 }
 
 // gateways returns all gateways of the mesh.
@@ -188,7 +206,7 @@ func (s *state) format() []byte {
 	text := fmt.Appendf(nil, "%s %v %s %d %d %d %d %x\n",
 		stateTag, s.epoch, s.boot, s.saved.Milliseconds(), s.begun.Milliseconds(), s.serial, s.floor, s.digest)
 	for _, e := range s.entries {
-		text = fmt.Appendf(text, "%s %s %d %s %d\n", e.name, e.key, e.number, endpointText(e.endpoint), e.until.Milliseconds())
+		text = fmt.Appendf(text, "%s %s %d %s %d %d\n", e.name, e.key, e.number, endpointText(e.endpoint), e.until.Milliseconds(), e.told.Milliseconds())
 	}
 	return fmt.Appendf(text, "sum %s\n", sumOf(text))
 }

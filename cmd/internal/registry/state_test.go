@@ -257,9 +257,9 @@ func TestStateForm(t *testing.T) {
 		{0, []int{1, 7}, []string{"", "x", "0", "00", strings.Repeat("0", 63), strings.Repeat("0", 66), strings.Repeat("A", 64)}},
 		{0, []int{3, 4, 5, 6}, []string{"", "x", "-0", "00", "+1", "1e3", strings.Repeat("9", 30)}},
 		{0, []int{3, 4}, []string{"9223372036854775807", "-9223372036854775808", strings.Repeat("9", 19)}},
-		{1, []int{2, 4}, []string{"", "x", "-0", "00", "+1", "1e3", strings.Repeat("9", 30)}},
+		{1, []int{2, 4, 5}, []string{"", "x", "-0", "00", "+1", "1e3", strings.Repeat("9", 30)}},
 		{1, []int{3}, []string{"", "x", "192.0.2.1", "192.0.2.1:0x1", "192.0.2.1:65536"}},
-		{1, []int{0, 1, 2, 3, 4}, []string{"two words", "two\nlines"}},
+		{1, []int{0, 1, 2, 3, 4, 5}, []string{"two words", "two\nlines"}},
 	} {
 		for _, i := range test.words {
 			for _, wrong := range test.wrong {
@@ -282,7 +282,7 @@ func TestStateBound(t *testing.T) {
 	for n := range settings.MaxNetworks {
 		name := fmt.Sprintf("%s%04d", strings.Repeat("n", settings.MaxName-4), n)
 		s.entries = append(s.entries, entry{name, crypto.PublicKey{1}.String(), 1<<64 - 1,
-			netip.MustParseAddrPort("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"), 1 << 62})
+			netip.MustParseAddrPort("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"), -1 << 62, -1 << 62})
 	}
 	text := s.format()
 	if _, err := parseState(text); err != nil || len(text) > maxState {

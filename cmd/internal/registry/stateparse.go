@@ -42,10 +42,10 @@ func parseHead(words []string) *state {
 }
 
 func parseEntry(words []string) entry {
-	if len(words) != 5 {
+	if len(words) != 6 {
 		return entry{}
 	}
-	e := entry{name: words[0], key: words[1], number: parseNumber(words[2]), until: parseTime(words[4])}
+	e := entry{name: words[0], key: words[1], number: parseNumber(words[2]), until: parseTime(words[4]), told: parseTime(words[5])}
 	e.endpoint, _ = netip.ParseAddrPort(words[3])
 	return e
 }

@@ -11,12 +11,9 @@ import (
 
 // A full disk leaves the old state.
 func TestStoreFullDisk(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount a disk")
-	}
 	dir := stateDir(t)
 	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=16k,mode=700"); err != nil {
-		t.Skipf("cannot mount a disk: %v", err)
+		t.Fatalf("mount a disk: %v", err)
 	}
 	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
 	s, err := OpenStore(dir, slog.New(slog.DiscardHandler))

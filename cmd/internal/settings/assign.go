@@ -8,6 +8,19 @@ import (
 	"strings"
 )
 
+// load reads a file of settings, which has a password in it.
+func load[T any](path string, parse func(file, text string) (T, error)) (none T, err error) {
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return none, fmt.Errorf("settings: %w", err)
+	}
+	text, err := readText(path, checkSecret)
+	if err != nil {
+		return none, fmt.Errorf("settings: %w", err)
+	}
+	return parse(path, text)
+}
+
 // setting is a name with what takes its value.
 type setting struct {
 	name     string

@@ -1,10 +1,5 @@
 package settings
 
-import (
-	"fmt"
-	"path/filepath"
-)
-
 // Nexus is the settings of nexus.
 type Nexus struct {
 	// Port is where the server without a web server listens.
@@ -20,17 +15,7 @@ type Nexus struct {
 }
 
 // LoadNexus reads a file of settings. A file that others can read is refused.
-func LoadNexus(path string) (*Nexus, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil, fmt.Errorf("settings: %w", err)
-	}
-	text, err := readText(path, checkSecret)
-	if err != nil {
-		return nil, fmt.Errorf("settings: %w", err)
-	}
-	return ParseNexus(path, text)
-}
+func LoadNexus(path string) (*Nexus, error) { return load(path, ParseNexus) }
 
 // ParseNexus reads the text of a file of settings. The error is of type Problems.
 func ParseNexus(file, text string) (*Nexus, error) {

@@ -34,17 +34,7 @@ type Packthread struct {
 }
 
 // LoadPackthread reads a file of settings. A file that others can read is refused.
-func LoadPackthread(path string) (*Packthread, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil, fmt.Errorf("settings: %w", err)
-	}
-	text, err := readText(path, checkSecret)
-	if err != nil {
-		return nil, fmt.Errorf("settings: %w", err)
-	}
-	return ParsePackthread(path, text)
-}
+func LoadPackthread(path string) (*Packthread, error) { return load(path, ParsePackthread) }
 
 // ParsePackthread reads the text of a file of settings. The error is of type Problems.
 func ParsePackthread(file, text string) (*Packthread, error) {

@@ -241,16 +241,14 @@ func TestFiles(t *testing.T) {
 		if err := os.Chmod(path, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if os.Geteuid() == 0 {
-			if err := os.Chown(path, 12345, 0); err != nil {
-				t.Fatal(err)
-			}
-			if err := load(path); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
-				t.Errorf("%s of another user: %v", name, err)
-			}
-			if err := os.Chown(path, 0, 0); err != nil {
-				t.Fatal(err)
-			}
+		if err := os.Chown(path, 12345, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := load(path); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
+			t.Errorf("%s of another user: %v", name, err)
+		}
+		if err := os.Chown(path, 0, 0); err != nil {
+			t.Fatal(err)
 		}
 		if err := os.WriteFile(path, []byte(strings.Repeat("#\n", maxFile)), 0o600); err != nil {
 			t.Fatal(err)
