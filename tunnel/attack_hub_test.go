@@ -110,6 +110,7 @@ func TestHubGarbage(t *testing.T) {
 // strongHub is a hub whose clients have keys of their own: ann, bob and the enemy.
 type strongHub struct {
 	*hubBench
+	door *StrongDoor
 	keys []*crypto.StrongKey
 }
 
@@ -125,33 +126,53 @@ func newStrongHub(t *testing.T) *strongHub {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { journal.Close() })
-	door := NewStrongDoor(rand.Reader, own, journal)
+	h.door = NewStrongDoor(rand.Reader, own, journal)
 	c := testConfig(t)
-	c.Keys, c.Door, c.Listener, c.Local, c.Hub = nil, door, h.road, hubAddrs(100), &Hub{}
+	c.Keys, c.Door, c.Listener, c.Local, c.Hub = nil, h.door, h.road, hubAddrs(100), &Hub{}
 	h.hub = start(t, c)
-	var callers []Peer
-	var peers []HubPeer
-	for n := range 3 {
-		key, err := crypto.NewClientKey(rand.Reader, own.Public())
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := hubPeer(n + 1)
-		p.Key = key.ID()
-		callers, peers, h.keys = append(callers, Peer{p.Name, key.Identity().Public(), key.Secret()}), append(peers, p), append(h.keys, key)
+	for range 3 {
+		h.keys = append(h.keys, must(crypto.NewClientKey(rand.Reader, own.Public())))
 	}
-	if err := door.SetPeers(callers); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.hub.SetPeers(peers); err != nil {
-		t.Fatal(err)
-	}
+	h.admit()
 	for n := range 2 {
 		h.clients = append(h.clients, start(t, h.caller(n)))
 		await(t, h.clients[n].up, "link of a client")
 		await(t, h.hub.up, "link of the hub")
 	}
 	return h
+}
+
+// peers returns the first n clients.
+func (h *strongHub) peers(n int) (peers []HubPeer) {
+	for i, key := range h.keys[:n] {
+		p := hubPeer(i + 1)
+		p.Key, p.Proof = key.ID(), crypto.NewPeer(key.Identity().Public(), key.Secret())
+		peers = append(peers, p)
+	}
+	return peers
+}
+
+// admit lets the keys in, as the daemon does.
+func (h *strongHub) admit() {
+	h.t.Helper()
+	var callers []Peer
+	for i, key := range h.keys {
+		callers = append(callers, Peer{hubPeer(i + 1).Name, key.Identity().Public(), key.Secret()})
+	}
+	if err := h.door.SetPeers(callers); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := h.hub.SetPeers(h.peers(len(h.keys))); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// resecret gives client n, from 0, another secret.
+func (h *strongHub) resecret(n int) {
+	h.t.Helper()
+	words := strings.Fields(h.keys[n].Words())
+	words[2] = must(crypto.NewSecret(rand.Reader)).Text()
+	h.keys[n] = must(crypto.ParseStrongWords(crypto.ClientRole, strings.Join(words, " ")))
 }
 
 // caller is the configuration of client n, from 0.
@@ -234,13 +255,7 @@ func TestStrongHubTheft(t *testing.T) {
 		h := newStrongHub(t)
 		c := h.caller(2)
 		p := puppetCaller(t, h.road.caller(t), c) // has an answer, and waits
-		var left []HubPeer
-		for n := range 2 {
-			peer := hubPeer(n + 1)
-			peer.Key = h.keys[n].ID()
-			left = append(left, peer)
-		}
-		if err := h.hub.SetPeers(left); err != nil {
+		if err := h.hub.SetPeers(h.peers(2)); err != nil {
 			t.Fatal(err)
 		}
 		p.send(frameConfirm)
@@ -257,4 +272,81 @@ func TestStrongHubTheft(t *testing.T) {
 			t.Errorf("clients are %v", fmt.Sprint(s.Peers))
 		}
 	})
+}
+
+// TestStrongHubSecret gives a client another secret and the same key: whoever has the old
+// one is out at once.
+func TestStrongHubSecret(t *testing.T) {
+	sim(t, "with a link", func(t *testing.T) {
+		h := newStrongHub(t)
+		old, before := h.clients[1], time.Now()
+		h.resecret(1)
+		h.admit()
+		if cause := await(t, old.down, "end"); cause.Error() != "peer closed the link: key revoked" || time.Since(before) > time.Second {
+			t.Errorf("cause is %v, after %v", cause, time.Since(before))
+		}
+		time.Sleep(5 * time.Minute)
+		if s := old.Stats(); s.Links != 1 || s.State != "down" {
+			t.Errorf("with the old secret: %d links, the last is %s", s.Links, s.State)
+		}
+		old.stop(t)
+		h.clients[1] = start(t, h.caller(1))
+		await(t, h.clients[1].up, "link with the new secret")
+		h.undisturbed()
+		h.admit() // nothing has changed
+		h.undisturbed()
+	})
+	sim(t, "with an answer", func(t *testing.T) {
+		h := newStrongHub(t)
+		p := puppetCaller(t, h.road.caller(t), h.caller(2))
+		h.resecret(2)
+		h.admit()
+		p.send(frameConfirm)
+		if reason := p.closing(); reason != closeRevoked {
+			t.Errorf("closed with %v", reason)
+		}
+		h.undisturbed()
+	})
+	sim(t, "with a first flight that has opened", func(t *testing.T) {
+		h := newStrongHub(t)
+		c := h.caller(2)
+		_, f1, err := c.Key.Initiate(speaker(c).hello().append(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		call := must(h.door.Open(f1))
+		h.resecret(2)
+		h.admit()
+		if r := must(h.hub.respond(call, "somebody")); r.why != refusedTerms || r.greeting.owner != nil {
+			t.Errorf("he gets a place: %v", r.err)
+		}
+		h.undisturbed()
+	})
+}
+
+// TestPeerIs compares what is known of a client with who comes.
+func TestPeerIs(t *testing.T) {
+	key := must(crypto.NewClientKey(rand.Reader, must(crypto.NewIdentity(rand.Reader)).Public()))
+	public := key.Identity().Public()
+	known, same := crypto.NewPeer(public, key.Secret()), crypto.NewPeer(public, key.Secret())
+	changed := crypto.NewPeer(public, must(crypto.NewSecret(rand.Reader)))
+	for _, test := range []struct {
+		name         string
+		proof, comes *crypto.Peer
+		want         bool
+	}{
+		{"the same", known, same, true},
+		{"another secret", known, changed, false},
+		{"none", known, nil, false},
+		{"where there is none", nil, known, true},
+		{"none where there is none", nil, nil, true},
+	} {
+		p := &peer{key: key.ID(), proof: test.proof}
+		if got := p.is(key.ID(), test.comes); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+		if p.is(crypto.KeyID{1}, test.comes) {
+			t.Errorf("%s: another key", test.name)
+		}
+	}
 }

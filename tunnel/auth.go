@@ -42,6 +42,8 @@ type Caller struct {
 	Name string
 	// Key is the id of the shared key, or of the link.
 	Key crypto.KeyID
+	// Proof is a key of its own together with its secret.
+	Proof *crypto.Peer
 }
 
 // Key is what a client calls with.

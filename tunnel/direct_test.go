@@ -9,13 +9,58 @@ import (
 	"time"
 )
 
+// directBench is a link whose client may send at once what it reads.
+type directBench struct {
+	server, client *end
+	s              *session // of the client
+}
+
+// newDirectBench brings a link up and changes what its client's sender sees.
+func newDirectBench(t *testing.T, change func(s *session)) *directBench {
+	t.Helper()
+	c := testConfig(t)
+	c.Tuning.Compress = "off"
+	b := &directBench{}
+	b.server, b.client, _ = simPair(t, c, c)
+	synctest.Wait()
+	b.s = b.client.point.link.Load()
+	b.s.send.mu.Lock()
+	defer b.s.send.mu.Unlock()
+	b.s.send.quiet = func() bool { return true }
+	change(b.s)
+	return b
+}
+
+// queue lets packets of n bytes wait, as they come from the host.
+func (b *directBench) queue(packets, n int) {
+	for range packets {
+		b.client.count.insideIn.Add(1)
+		b.s.queue.Push(b.client.copied(udp(n, 1)))
+	}
+}
+
+// arrive sees the packets come out at the other end, each of them counted.
+func (b *directBench) arrive(t *testing.T, packets, n int) {
+	t.Helper()
+	for range packets {
+		arrives(t, b.server, udp(n, 1))
+	}
+	conserved(t, b.client)
+	conserved(t, b.server)
+}
+
+// halfOf has room for a half of what is written.
+func halfOf(s *session) {
+	s.send.atOnce = func(b []byte) (int, error) { return s.conn.Write(b[:len(b)/2]) }
+}
+
 // TestDirect has a lone packet sent by the goroutine that has read it, and others
 // wait for the sender.
 func TestDirect(t *testing.T) {
 	for _, test := range []struct {
-		name    string
-		prepare func(s *session)
-		direct  bool
+		name   string
+		change func(s *session)
+		direct bool
 	}{
 		{"quiet", func(s *session) {}, true},
 		{"something is under way", func(s *session) { s.send.quiet = func() bool { return false } }, false},
@@ -24,170 +69,107 @@ func TestDirect(t *testing.T) {
 		{"a limit, which is waited for", func(s *session) { s.owner.rates.set(1 << 20) }, false},
 	} {
 		sim(t, test.name, func(t *testing.T) {
-			c := testConfig(t)
-			server, client, _ := simPair(t, c, c)
-			synctest.Wait()
-			s := client.point.link.Load()
-			s.send.mu.Lock()
-			s.send.quiet = func() bool { return true }
-			test.prepare(s)
-			s.send.mu.Unlock()
-			client.count.insideIn.Add(1)
-			s.queue.Push(client.copied(udp(100, 1)))
-			if got := s.send.direct(); got != test.direct || got != (s.queue.Len() == 0) {
-				t.Errorf("sent at once: %v, %d packets wait", got, s.queue.Len())
+			b := newDirectBench(t, test.change)
+			b.queue(1, 100)
+			if got := b.s.send.direct(); got != test.direct || got != (b.s.queue.Len() == 0) {
+				t.Errorf("sent at once: %v, %d packets wait", got, b.s.queue.Len())
 			}
-			s.queue.Wake()
-			server.device.take(t)
-			passes(t, client, server)
-			conserved(t, client)
+			b.s.queue.Wake()
+			b.arrive(t, 1, 100)
+			passes(t, b.client, b.server)
+			conserved(t, b.client)
 		})
 	}
-	sim(t, "no room for all", func(t *testing.T) {
-		c := testConfig(t)
-		c.Tuning.Compress = "off"
-		server, client, _ := simPair(t, c, c)
-		synctest.Wait()
-		s := client.point.link.Load()
-		for _, room := range []int{0, 1, 50, 150, 1000} { // of one packet, or of two
-			var calls int
-			s.send.mu.Lock()
-			s.send.quiet = func() bool { return true }
-			s.send.atOnce = func(b []byte) (int, error) {
-				calls++
-				n := min(room, len(b))
-				return s.conn.Write(b[:n])
-			}
-			s.send.mu.Unlock()
-			for range 2 {
-				client.count.insideIn.Add(1)
-				s.queue.Push(client.copied(udp(100, 1)))
-			}
-			if got := s.send.direct(); got != (room == 1000) || calls != 1 {
-				t.Errorf("room for %d bytes: sent at once: %v, with %d writes", room, got, calls)
-			} else if !got {
-				s.queue.Wake()
-			}
-			for range 2 {
-				arrives(t, server, udp(100, 1))
-			}
-			synctest.Wait()
-			if calls != 1 || s.send.packets != 0 || len(s.send.out) != 0 {
-				t.Errorf("room for %d bytes: %d writes in haste, %d packets and %d bytes are left", room, calls, s.send.packets, len(s.send.out))
-			}
-		}
-		conserved(t, client)
-		conserved(t, server)
-	})
-	sim(t, "room for some batches", func(t *testing.T) {
-		c := testConfig(t)
-		c.Tuning.Compress = "off"
-		server, client, _ := simPair(t, c, c)
-		synctest.Wait()
-		s := client.point.link.Load()
-		s.send.mu.Lock()
-		s.send.allow.open.Store(true)
-		s.send.quiet = func() bool { return true }
-		s.send.atOnce = func(b []byte) (int, error) { return s.conn.Write(b[:len(b)/2]) }
-		s.send.mu.Unlock()
-		const many = 40 // of which some dozen make a batch
-		for range many {
-			client.count.insideIn.Add(1)
-			s.queue.Push(client.copied(udp(1400, 1)))
-		}
-		if s.send.direct() {
-			t.Error("nobody is woken to send the rest")
-		}
-		if sent := client.Stats().Wire.PacketsOut; sent == 0 || sent >= many {
-			t.Errorf("%d of %d packets are counted as sent, with a half of them", sent, many)
-		}
-		s.queue.Wake()
-		for range many {
-			arrives(t, server, udp(1400, 1))
-		}
-		synctest.Wait()
-		if sent := client.Stats().Wire.PacketsOut; sent != many {
-			t.Errorf("%d of %d packets are counted as sent", sent, many)
-		}
-		conserved(t, client)
-		conserved(t, server)
-	})
-	sim(t, "the link ends with a part of a frame", func(t *testing.T) {
-		c := testConfig(t)
-		c.Tuning.Compress = "off"
-		server, client, _ := simPair(t, c, c)
-		synctest.Wait()
-		s := client.point.link.Load()
-		s.send.mu.Lock()
-		s.send.quiet = func() bool { return true }
-		s.send.atOnce = func(b []byte) (int, error) { return s.conn.Write(b[:len(b)/2]) }
-		s.send.mu.Unlock()
-		client.count.insideIn.Add(1)
-		s.queue.Push(client.copied(udp(100, 1)))
-		s.send.direct()
-		s.end(errShutdown) // says good-bye behind the rest of the frame
-		if cause := await(t, server.down, "end"); !strings.Contains(cause.Error(), "peer closed the link: shutdown") {
-			t.Errorf("cause is %v", cause)
-		}
-		arrives(t, server, udp(100, 1))
-		conserved(t, client)
-	})
-	sim(t, "the write fails", func(t *testing.T) {
-		c := testConfig(t)
-		_, client, _ := simPair(t, c, c)
-		synctest.Wait()
-		s := client.point.link.Load()
-		s.send.mu.Lock()
-		s.send.quiet = func() bool { return true }
-		s.send.atOnce = func([]byte) (int, error) { return 0, errTest }
-		s.send.mu.Unlock()
-		client.count.insideIn.Add(1)
-		s.queue.Push(client.copied(udp(100, 1)))
-		if s.send.direct() {
-			t.Error("nobody is woken to see it")
-		}
-		s.queue.Wake()
-		if cause := await(t, client.down, "end"); !errors.Is(cause, errTest) {
-			t.Errorf("cause is %v", cause)
-		}
-		conserved(t, client)
-	})
 	sim(t, "the sender is at work", func(t *testing.T) {
-		c := testConfig(t)
-		_, client, _ := simPair(t, c, c)
-		s := client.point.link.Load()
-		s.send.mu.Lock()
-		s.send.quiet = func() bool { return true }
-		if s.send.direct() {
+		b := newDirectBench(t, func(*session) {})
+		b.s.send.mu.Lock()
+		defer b.s.send.mu.Unlock()
+		if b.s.send.direct() {
 			t.Error("two send at once")
 		}
-		s.send.mu.Unlock()
-	})
-	sim(t, "the connection breaks", func(t *testing.T) {
-		c := testConfig(t)
-		_, client, r := simPair(t, c, c)
-		synctest.Wait()
-		s := client.point.link.Load()
-		s.send.mu.Lock()
-		s.send.quiet = func() bool { r.pipe(0).reset(); return true }
-		s.send.mu.Unlock()
-		client.device.in <- udp(100, 1)
-		if cause := await(t, client.down, "end"); !errors.Is(cause, errLine) {
-			t.Errorf("cause is %v", cause)
-		}
-		conserved(t, client)
 	})
 	sim(t, "the link has ended", func(t *testing.T) {
-		c := testConfig(t)
-		_, client, _ := simPair(t, c, c)
-		s := client.point.link.Load()
-		s.send.mu.Lock()
-		s.send.quiet = func() bool { return true }
-		s.send.mu.Unlock()
-		s.end(errShutdown)
-		if s.send.direct() {
+		b := newDirectBench(t, func(*session) {})
+		b.s.end(errShutdown)
+		if b.s.send.direct() {
 			t.Error("a packet goes out on a link that has ended")
 		}
+	})
+}
+
+// TestDirectRoom has the connection take a part of what is sent at once.
+func TestDirectRoom(t *testing.T) {
+	sim(t, "no room for all", func(t *testing.T) {
+		for _, room := range []int{0, 1, 50, 150, 1000} { // of one packet, or of two
+			var calls int
+			b := newDirectBench(t, func(s *session) {
+				s.send.atOnce = func(b []byte) (int, error) {
+					calls++
+					return s.conn.Write(b[:min(room, len(b))])
+				}
+			})
+			b.queue(2, 100)
+			if got := b.s.send.direct(); got != (room == 1000) || calls != 1 {
+				t.Errorf("room for %d bytes: sent at once: %v, with %d writes", room, got, calls)
+			} else if !got {
+				b.s.queue.Wake()
+			}
+			b.arrive(t, 2, 100)
+			if calls != 1 || b.s.send.packets != 0 || len(b.s.send.out) != 0 {
+				t.Errorf("room for %d bytes: %d writes in haste, %d packets and %d bytes are left", room, calls, b.s.send.packets, len(b.s.send.out))
+			}
+		}
+	})
+	sim(t, "room for some batches", func(t *testing.T) {
+		b := newDirectBench(t, func(s *session) {
+			halfOf(s)
+			s.send.allow.open.Store(true)
+		})
+		const many = 40 // of which some dozen make a batch
+		b.queue(many, 1400)
+		if b.s.send.direct() {
+			t.Error("nobody is woken to send the rest")
+		}
+		if sent := b.client.Stats().Wire.PacketsOut; sent == 0 || sent >= many {
+			t.Errorf("%d of %d packets are counted as sent, with a half of them", sent, many)
+		}
+		b.s.queue.Wake()
+		b.arrive(t, many, 1400)
+		if sent := b.client.Stats().Wire.PacketsOut; sent != many {
+			t.Errorf("%d of %d packets are counted as sent", sent, many)
+		}
+	})
+	sim(t, "the link ends with a part of a frame", func(t *testing.T) {
+		b := newDirectBench(t, halfOf)
+		b.queue(1, 100)
+		b.s.send.direct()
+		b.s.end(errShutdown) // says good-bye behind the rest of the frame
+		if cause := await(t, b.server.down, "end"); !strings.Contains(cause.Error(), "peer closed the link: shutdown") {
+			t.Errorf("cause is %v", cause)
+		}
+		b.arrive(t, 1, 100)
+	})
+	sim(t, "the write fails", func(t *testing.T) {
+		b := newDirectBench(t, func(s *session) { s.send.atOnce = func([]byte) (int, error) { return 0, errTest } })
+		b.queue(1, 100)
+		if b.s.send.direct() {
+			t.Error("nobody is woken to see it")
+		}
+		b.s.queue.Wake()
+		if cause := await(t, b.client.down, "end"); !errors.Is(cause, errTest) {
+			t.Errorf("cause is %v", cause)
+		}
+		conserved(t, b.client)
+	})
+	sim(t, "the connection breaks", func(t *testing.T) {
+		b := newDirectBench(t, func(s *session) {
+			s.send.quiet = func() bool { s.conn.(*pipeEnd).reset(); return true }
+		})
+		b.client.device.in <- udp(100, 1)
+		if cause := await(t, b.client.down, "end"); !errors.Is(cause, errLine) {
+			t.Errorf("cause is %v", cause)
+		}
+		conserved(t, b.client)
 	})
 }
 

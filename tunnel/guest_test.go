@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -78,6 +79,18 @@ func TestGuestUnconfirmed(t *testing.T) {
 			t.Errorf("the client comes back and has %s", got)
 		}
 		b.hub.log.says(t, 0, "loses its address")
+	})
+	sim(t, "that of a client from before the hub was started", func(t *testing.T) {
+		b := newHubBench(t, 0, func(c *Config) {
+			pooled(t, "10.9.0.0/30")(c)
+			before := HubPeer{Name: "before", Addrs: []netip.Addr{address("10.9.0.2")}}
+			if err := c.Hub.Settle(before, func(string) bool { return false }); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if _, got := b.arrival(1); got != "10.9.0.2" {
+			t.Errorf("the client has %s", got)
+		}
 	})
 	sim(t, "packets to what was offered", func(t *testing.T) {
 		b := newHubBench(t, 0, pooled(t, "10.9.0.0/30"))
@@ -199,6 +212,49 @@ func TestGuestReaddressed(t *testing.T) {
 			conserved(t, b.hub)
 		})
 	}
+}
+
+// TestGuestNames has somebody with the shared key call again and again, each time with
+// another client id: the log does not grow as he likes, and says what it leaves out.
+func TestGuestNames(t *testing.T) {
+	named := func(b *hubBench, n int) Config {
+		c := b.config(0)
+		c.Client, c.MTU = crypto.ClientID{1, byte(n >> 8), byte(n)}, 1400
+		return c
+	}
+	sim(t, "links", func(t *testing.T) {
+		b := newHubBench(t, 0, pooled(t, "10.9.0.0/24"))
+		for n := range 2 * guestLines {
+			conn := b.road.caller(t)
+			puppetCaller(t, conn, named(b, n)).confirmed(b.hub)
+			conn.Close()
+			await(t, b.hub.down, "end of a link")
+		}
+		const each = "msg=\"link is "
+		b.hub.log.says(t, guestLines+1, each)
+		b.hub.log.says(t, 1, "mtu differs")
+		time.Sleep(time.Minute)
+		client, _ := b.arrival(1)
+		await(t, b.hub.up, "link of the hub")
+		b.hub.log.says(t, guestLines+2, each)
+		b.hub.log.says(t, 1, fmt.Sprintf(`"others not logged"=%d`, 4*guestLines-guestLines-1))
+		client.stop(t)
+		await(t, b.hub.down, "end of a link")
+		b.hub.log.says(t, guestLines+3, each)
+	})
+	sim(t, "from two places", func(t *testing.T) {
+		b := newHubBench(t, 0, pooled(t, "10.9.0.0/24"))
+		for n := range 5 {
+			for i := range 8 {
+				conn, err := b.road.dialFrom(t.Context(), hubFrom(50+i%2))
+				if err != nil {
+					t.Fatal(err)
+				}
+				puppetCaller(t, conn, named(b, n)).confirmed(b.hub).drain()
+			}
+		}
+		b.hub.log.says(t, 1, "two clients seem to have the same key")
+	})
 }
 
 // matching is a host of the family of an address.

@@ -251,6 +251,22 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestCompareAgain has a client whose settings do not fit call again and again: the log
+// names each setting once in a while.
+func TestCompareAgain(t *testing.T) {
+	sim(t, "in a moment", func(t *testing.T) {
+		cs, cc := testConfig(t), testConfig(t)
+		cs.Remote, cc.MTU = []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")}, 1400
+		server, r := simServer(t, cs)
+		for range 20 {
+			puppetCaller(t, r.caller(t), cc).confirmed(server).drain()
+		}
+		server.log.says(t, 1, "mtu differs")
+		server.log.says(t, 1, "remote=10.0.0.1")
+		server.log.says(t, 1, "remote=fd00::1")
+	})
+}
+
 // TestClampOnTheWay sends a SYN through a link that is smaller than Ethernet.
 func TestClampOnTheWay(t *testing.T) {
 	for name, mtu := range map[string][2]int{"at the sender": {1500, 1400}, "at the receiver": {1400, 1500}} {

@@ -38,6 +38,9 @@ type Hub struct {
 type HubPeer struct {
 	Name string
 	Key  crypto.KeyID // of a key of its own
+	// Proof is that key together with its secret. Without it the secret follows from the
+	// key, as in a mesh.
+	Proof *crypto.Peer
 	// Addrs are its inner addresses, one of a family at most.
 	Addrs []netip.Addr
 	// Subnets are the networks behind it.
@@ -68,6 +71,8 @@ type hub struct {
 	byAddr atomic.Pointer[bart.Table[*peer]]
 	outer  atomic.Pointer[bart.Table[int]] // outer addresses of the links, and how many have each
 
+	guests guestNotes
+
 	// slow has room for those who expand blocks of a model just now: a few bytes may
 	// take milliseconds, and clients must not have the whole processor for that.
 	slow chan struct{}
@@ -85,6 +90,7 @@ type hub struct {
 
 func newHub(c *Hub) *hub {
 	h := &hub{config: c, peers: make(map[string]*peer), slow: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+	h.guests.links.burst(guestLines)
 	h.byAddr.Store(new(bart.Table[*peer]))
 	h.outer.Store(new(bart.Table[int]))
 	h.gateways.Store(&map[netip.Addr]*peer{})
@@ -125,10 +131,7 @@ func (h *hub) meet(s *session, comes bool) {
 // take an address away from all others.
 func (s *session) outerAddrs() (all []netip.Addr) {
 	for _, a := range []net.Addr{s.conn.RemoteAddr(), s.conn.LocalAddr()} {
-		outer, err := netip.ParseAddrPort(a.String())
-		if err != nil {
-			continue
-		}
+		outer, _ := netip.ParseAddrPort(a.String()) // no address for others: no packet goes there
 		addr := outer.Addr().Unmap().WithZone("")
 		if s.t.hub.owner(addr) != nil {
 			return all
@@ -146,7 +149,7 @@ func (h *hub) isOuter(a netip.Addr) bool {
 }
 
 // SetPeers makes these the clients of a hub that have keys of their own. Links of
-// those that are not among them, or that have another key now, end at once. An error,
+// those that are not among them, or that have another key or secret now, end at once. An error,
 // such as two that have the same address, changes nothing.
 func (t *Tunnel) SetPeers(list []HubPeer) error {
 	table, seen := new(bart.Table[HubPeer]), make(map[string]bool)
@@ -212,7 +215,7 @@ func (t *Tunnel) lookAtLinks() {
 // fit what is known now ends. t.mu is held.
 func (t *Tunnel) enroll(c HubPeer) *peer {
 	p := t.hub.peers[c.Name]
-	if p != nil && p.key != c.Key {
+	if p != nil && !p.is(c.Key, c.Proof) {
 		t.remove(p)
 		p = nil
 	}
@@ -224,15 +227,13 @@ func (t *Tunnel) enroll(c HubPeer) *peer {
 		s.end(errShutdown) // it calls again, and is given the new ones
 	}
 	p.become(c)
-	if t.hub.isMesh() {
-		t.enrollCalls(p, c)
-	}
+	t.enrollCalls(p, c)
 	return p
 }
 
 // newPeer returns a client that the hub does not know yet.
 func (t *Tunnel) newPeer(c HubPeer) *peer {
-	p := &peer{name: c.Name, key: c.Key, count: new(counters), since: time.Now()}
+	p := &peer{name: c.Name, key: c.Key, proof: c.Proof, notes: new(notes), count: new(counters), since: time.Now()}
 	p.inside = t.point.inside.behind(&gate{t: t, from: p})
 	p.become(c)
 	return p
@@ -306,9 +307,9 @@ func (t *Tunnel) place(who Caller, h hello, a *answer) *peer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.hub.peers[who.Name]
-	if who.Name == "" && t.hub.config.Guest != nil {
+	if t.hub.config.Guest != nil {
 		p = t.guest(h)
-	} else if p != nil && p.key != who.Key {
+	} else if p != nil && !p.is(who.Key, who.Proof) {
 		p = nil
 	}
 	if p == nil || !p.holds(h.inner) {
@@ -334,7 +335,9 @@ func (t *Tunnel) guest(h hello) *peer {
 	if p != nil && slices.Equal(p.addrs, c.Addrs) {
 		return p
 	}
-	return t.newPeer(c)
+	p = t.newPeer(c)
+	p.flaps.all, p.notes = &t.hub.guests.links, &t.hub.guests.notes
+	return p
 }
 
 // busy reports whether the client of a name is there. t.mu is held.

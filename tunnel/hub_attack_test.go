@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"runtime"
@@ -73,6 +74,53 @@ func TestMovedWhileCalling(t *testing.T) {
 		if reason := p.closing(); reason != closeShutdown {
 			t.Errorf("closed with %v", reason)
 		}
+		pingPong(t, b, 0)
+	})
+}
+
+// TestSilentClient has a client that does not answer any more: its link ends, as the
+// tuning says, and no other.
+func TestSilentClient(t *testing.T) {
+	sim(t, "one of two", func(t *testing.T) {
+		b := newHubBench(t, 1, func(c *Config) { c.Tuning.Keepalive, c.Tuning.NoAnswer = 5*time.Second, 3 })
+		puppetCaller(t, b.road.caller(t), b.config(2)).confirmed(b.hub).drain()
+		began := time.Now()
+		cause := await(t, b.hub.down, "end of a link")
+		if took := time.Since(began); !errors.Is(cause, ErrNoAnswer) || took < 20*time.Second || took > 21*time.Second {
+			t.Errorf("cause is %v, after %v", cause, took)
+		}
+		if p := b.peer(2); p.State != "down" || p.Reason != cause.Error() || !p.Since.Equal(time.Now()) {
+			t.Errorf("the client is %s since %v: %s", p.State, p.Since, p.Reason)
+		}
+		pingPong(t, b, 0)
+		time.Sleep(time.Minute)
+		puppetCaller(t, b.road.caller(t), b.config(2)).confirmed(b.hub).drain()
+		if p := b.peer(2); p.State != "up" || p.Reason != "" || !p.Since.Equal(time.Now()) {
+			t.Errorf("the client is %s since %v: %s", p.State, p.Since, p.Reason)
+		}
+	})
+}
+
+// TestRemovedWithPackets takes a client out for which packets wait, because it does not
+// read: none of them is forgotten.
+func TestRemovedWithPackets(t *testing.T) {
+	sim(t, "never reads", func(t *testing.T) {
+		b := newHubBench(t, 1, func(c *Config) { c.Tuning.Compress = "off" })
+		puppetCaller(t, b.road.caller(t), b.config(2)).confirmed(b.hub)
+		to := lengthened(append(between(address("10.200.0.1"), hubAddrs(2)[0]), make([]byte, 1300)...))
+		for range 500 {
+			b.hub.device.in <- to
+		}
+		synctest.Wait()
+		if err := b.hub.SetPeers([]HubPeer{hubPeer(1)}); err != nil {
+			t.Fatal(err)
+		}
+		await(t, b.hub.down, "end of a link")
+		time.Sleep(2 * closeTimeout)
+		if n := b.hub.Stats().DropsOut["link_lost"]; n == 0 {
+			t.Error("no packets waited")
+		}
+		conserved(t, b.hub)
 		pingPong(t, b, 0)
 	})
 }

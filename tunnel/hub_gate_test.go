@@ -18,8 +18,12 @@ func TestGate(t *testing.T) {
 		copy(p[ipv4Header:], options)
 		return p
 	}
-	header := between(own[1], address("fd02::1"))
-	header[6] = routingHeader
+	extended := func(next byte, payload []byte) []byte {
+		p := ipv6(next, payload)
+		copy(p[8:], own[1].AsSlice())
+		copy(p[24:], address("fd02::1").AsSlice())
+		return p
+	}
 	redirect := between(own[0], host)
 	redirect[9], redirect[20] = protocolICMP, icmpRedirect
 	for _, test := range []struct {
@@ -56,7 +60,15 @@ func TestGate(t *testing.T) {
 		{"option without a length", routed(1, 1, 1, 7), "source_route"},
 		{"record route", routed(7, 7, 4, 0, 0, 0, 0, 0), ""},
 		{"behind the end of options", routed(0, looseRoute, 3, 4), ""},
-		{"routing header", header, "source_route"},
+		{"options up to the end", routed(1, 1, 7, 2), ""},
+		{"end of options behind nothing", routed(1, 1, 1, 0), ""},
+		{"option of no length", routed(7, 0, 0, 0), "source_route"},
+		{"option of a length too short for it", routed(7, 1, 0, 0), "source_route"},
+		{"routing header", extended(routingHeader, extension(17, 0)), "source_route"},
+		{"routing header behind another", extended(60, append(extension(routingHeader, 1), extension(17, 0)...)), "source_route"},
+		{"routing header behind the last byte", extended(60, extension(routingHeader, 0)), "source_route"},
+		{"content like a routing header", extended(17, extension(routingHeader, 0)), ""},
+		{"header that is too long", extended(60, extension(routingHeader, 1)[:8]), ""},
 	} {
 		sim(t, test.name, func(t *testing.T) {
 			b := newHubBench(t, 2, nil)
@@ -121,6 +133,35 @@ func TestGate(t *testing.T) {
 	})
 }
 
+// TestAddressesOf looks for the addresses of what is hardly a packet.
+func TestAddressesOf(t *testing.T) {
+	four, six := ipv4(17, 0, nil), ipv6(17, nil)
+	other := slices.Clone(six)
+	other[0] = 0x50
+	none := netip.Addr{}
+	for _, test := range []struct {
+		name     string
+		p        []byte
+		from, to netip.Addr
+	}{
+		{"IPv4", four, address("10.0.0.1"), address("10.0.0.2")},
+		{"IPv6", six, address("fd00::1"), address("fd00::2")},
+		{"a byte less of IPv4", four[:ipv4Header-1], none, none},
+		{"a byte less of IPv6", six[:ipv6Header-1], none, none},
+		{"another version", other, none, none},
+		{"nothing", nil, none, none},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if from, to := sourceOf(test.p), destinationOf(test.p); from != test.from || to != test.to {
+				t.Errorf("from %v to %v, want %v and %v", from, to, test.from, test.to)
+			}
+		})
+	}
+	if !sourceRouted(ipv6(60, slices.Repeat(extension(60, 0), maxExtensions))) {
+		t.Error("what cannot be looked behind is no source route")
+	}
+}
+
 // TestClientToClient has clients of a hub that lets them talk to each other.
 func TestClientToClient(t *testing.T) {
 	on := func(c *Config) { c.Hub.ClientToClient = true }
@@ -140,6 +181,9 @@ func TestClientToClient(t *testing.T) {
 		}
 		b.clients[0].device.in <- between(hubAddrs(1)[0], hubAddrs(1)[0])
 		b.clients[0].device.in <- between(hubAddrs(2)[0], hubAddrs(3)[0])
+		redirect := between(hubAddrs(1)[0], hubAddrs(3)[0])
+		redirect[9], redirect[ipv4Header] = protocolICMP, icmpRedirect
+		b.clients[0].device.in <- redirect
 		b.clients[1].stop(t)
 		await(t, b.hub.down, "end of a link")
 		b.clients[0].device.in <- between(hubAddrs(1)[0], hubAddrs(2)[0])
@@ -147,11 +191,24 @@ func TestClientToClient(t *testing.T) {
 		if len(b.hub.device.out) > 0 {
 			t.Error("a packet between clients went to the host")
 		}
-		if d := b.peer(1).DropsIn; d["client_to_client"] != 1 || d["spoofed"] != 1 {
+		if d := b.peer(1).DropsIn; d["client_to_client"] != 1 || d["spoofed"] != 1 || d["discovery"] != 1 {
 			t.Errorf("drops of the first are %v", d)
 		}
 		if d := b.peer(2).DropsOut; d["no_link"] != 1 {
 			t.Errorf("drops to the second are %v", d)
+		}
+		// Each of them has sent and got a packet of each family from both others; the first
+		// has sent one more to the second.
+		const both = 100 + 100
+		for n, extra := range []uint64{100, 0, 0} {
+			if p := b.peer(n + 1); p.Inside.BytesOut != 2*both+extra || p.Inside.PacketsOut != 4+extra/100 {
+				t.Errorf("client %d has sent %d bytes, %d packets", n+1, p.Inside.BytesOut, p.Inside.PacketsOut)
+			}
+		}
+		for n, extra := range []uint64{0, 100, 0} {
+			if p := b.peer(n + 1); p.Inside.BytesIn != 2*both+extra || p.Inside.PacketsIn != 4+extra/100 {
+				t.Errorf("client %d was sent %d bytes, %d packets", n+1, p.Inside.BytesIn, p.Inside.PacketsIn)
+			}
 		}
 		conserved(t, b.hub)
 	})
@@ -171,17 +228,29 @@ func TestClientToClient(t *testing.T) {
 		}
 		conserved(t, b.hub)
 	})
-	sim(t, "segments to one who does not take them", func(t *testing.T) {
-		b := newHubBench(t, 1, on)
-		c := b.config(2)
-		c.MTU = 1000
-		b.clients = append(b.clients, start(t, c))
-		await(t, b.hub.up, "link of the hub")
+	sim(t, "segments that are too long for one frame, and to nobody", func(t *testing.T) {
+		b := newHubBench(t, 2, func(c *Config) {
+			on(c)
+			c.Tuning.SendBuf = 2000
+		})
 		o, p := segments(t, 4, 5000, 1400)
 		copy(p[12:], hubAddrs(1)[0].AsSlice())
 		copy(p[16:], hubAddrs(2)[0].AsSlice())
 		b.clients[0].device.raw <- raw(o, p)
-		synctest.Wait()
+		var cut [][]byte
+		for range 4 {
+			cut = append(cut, b.clients[1].device.take(t))
+		}
+		checkSegments(t, o, p, cut)
+		if n := b.peer(2).Wire.PacketsOut; n != 4 {
+			t.Errorf("%d packets left", n)
+		}
+		b.clients[1].stop(t)
+		await(t, b.hub.down, "end of a link")
+		b.clients[0].device.raw <- raw(o, p)
+		if n := b.peer(2).DropsOut["no_link"]; n != 4 {
+			t.Errorf("%d segments find no link", n)
+		}
 		conserved(t, b.hub)
 		if len(b.hub.device.out) > 0 {
 			t.Error("packets went to the host")

@@ -176,11 +176,16 @@ func TestTurns(t *testing.T) {
 		{"one that moves", "abcdefghij", time.Minute, false},
 		{"one that stays", "aaaaaaaaaa", time.Minute, false},
 		{"there and back", "aabbaabb", time.Minute, false},
+		{"as slowly as may be", "ababa", longTurn, true},
+		{"links that ended in between", "ab ca dc ed", time.Minute, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var u turns
 			got, now := false, time.Hour
 			for i := range len(test.from) - 1 {
+				if strings.Contains(test.from[i:i+2], " ") {
+					continue // the next one displaces nobody
+				}
 				now += test.every
 				got = u.displaced(hubFrom(int(test.from[i])), hubFrom(int(test.from[i+1])), now)
 			}
@@ -263,11 +268,28 @@ func TestSetPeers(t *testing.T) {
 			t.Errorf("%d were spoofed", n)
 		}
 	})
+	sim(t, "outer addresses that become inner ones for a while", func(t *testing.T) {
+		b := newHubBench(t, 2, nil)
+		around := hubPeer(1)
+		around.Subnets = []netip.Prefix{netip.PrefixFrom(hubFrom(0), 24)}
+		for _, first := range []HubPeer{around, hubPeer(1)} {
+			if err := b.hub.SetPeers([]HubPeer{first, hubPeer(2)}); err != nil {
+				t.Fatal(err)
+			}
+			if first.Subnets[0] == around.Subnets[0] {
+				b.clients[1].stop(t)
+				await(t, b.hub.down, "end of a link")
+			}
+		}
+		p := between(hubAddrs(1)[0], hubFrom(2)) // nobody is there any more
+		b.clients[0].device.in <- p
+		arrives(t, b.hub, p)
+	})
 	sim(t, "what cannot be", func(t *testing.T) {
 		b := newHubBench(t, 1, nil)
 		inside := HubPeer{Name: "inside", Subnets: []netip.Prefix{netip.MustParsePrefix("10.1.2.0/24")}}
 		around := HubPeer{Name: "around", Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
-		for _, list := range [][]HubPeer{{hubPeer(1), inside}, {hubPeer(1), around}, {hubPeer(2), hubPeer(2)}} {
+		for _, list := range [][]HubPeer{{hubPeer(1), inside}, {hubPeer(1), around}, {{Name: "twice"}, {Name: "twice"}}} {
 			if err := b.hub.SetPeers(list); err == nil {
 				t.Errorf("%v can be", list)
 			}
@@ -339,6 +361,9 @@ func TestNewHub(t *testing.T) {
 	c.Device, c.Servers, c.Hub = newFakeDevice(), []Dial{nil}, &Hub{}
 	if _, err := New(c); err == nil || errors.Is(err, errTest) {
 		t.Error("a client is a hub")
+	}
+	if p := newHub(&Hub{}).gateway(hubAddrs(1)[0]); p != nil {
+		t.Errorf("a hub that nobody told of gateways has %s", p.name)
 	}
 }
 

@@ -18,10 +18,11 @@ type peer struct {
 	inside *deliverer
 	link   atomic.Pointer[session] // where its packets go; nil: nowhere
 	rates  rates
-	odd    logLimit // of its MTU: who calls again and again must not fill the disk
+	notes  *notes
 
 	// Of a client of a hub.
 	key    crypto.KeyID // of a key of its own
+	proof  *crypto.Peer // that key with its secret; nil: the secret follows from the key
 	addrs  []netip.Addr
 	behind []netip.Prefix
 
@@ -77,7 +78,7 @@ func (t *Tunnel) attach(s *session) {
 		s.end(errRevoked)
 		return
 	}
-	if t.hub != nil && !s.client && innerOf(p.addrs) != innerOf(s.about.Remote) || !t.settled(p) {
+	if !s.client && innerOf(p.addrs) != innerOf(s.about.Remote) || !t.settled(p) {
 		s.end(errShutdown) // it has other addresses than it was told, and calls again
 		return
 	}
@@ -180,7 +181,7 @@ func (t *Tunnel) tellTurns(old, new *session) {
 	if t.hub == nil || !u.displaced(addrOf(old.conn).Addr(), addrOf(new.conn).Addr(), t.config.Now()) {
 		return
 	}
-	new.log.Warn("two clients seem to have the same key: they displace each other", "one at", u.from[0], "the other at", u.from[1])
+	old.owner.notes.twins.warn(new.log, t.config.Now(), "two clients seem to have the same key: they displace each other", "one at", u.from[0], "the other at", u.from[1])
 	u.count = 0
 }
 
@@ -188,6 +189,12 @@ var errRevoked = &closeError{reason: closeRevoked}
 
 // errUnknown says that a caller with a right key has no place here.
 var errUnknown = errors.New("no such client")
+
+// is reports whether a client has the key, and the secret, of a peer. Whoever was let
+// in with another secret may be the one that the new one is to shut out.
+func (p *peer) is(key crypto.KeyID, proof *crypto.Peer) bool {
+	return p.key == key && (p.proof == nil || proof != nil && p.proof.Same(proof))
+}
 
 // holds reports whether the addresses are those that a client says it has: none, if
 // it takes what it is given.

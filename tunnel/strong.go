@@ -93,7 +93,7 @@ func (d *StrongDoor) Open(f1 []byte) (*Call, error) {
 	if !ok || known.peer != c.Peer { // taken away just now
 		return nil, crypto.ErrAuth
 	}
-	call := &Call{Caller: Caller{known.name, id}, Hello: c.Hello, Order: c.Number, Answer: c.Answer}
+	call := &Call{Caller: Caller{known.name, id, known.peer}, Hello: c.Hello, Order: c.Number, Answer: c.Answer}
 	if d.numbers == nil {
 		call.Order = d.calls.Add(1)
 		return call, nil
@@ -146,7 +146,11 @@ type usedError struct {
 
 // Error says what the reason may be.
 func (e *usedError) Error() string {
-	return fmt.Sprintf("client %s: %v: a recorded first flight, or the client has lost its numbers (see --resync)", e.client, e.UsedError)
+	why := "a recorded first flight, or the client has lost its numbers (see --resync)"
+	if e.Late {
+		why = "a later call of the client has overtaken it"
+	}
+	return fmt.Sprintf("client %s: %v: %s", e.client, e.UsedError, why)
 }
 
 // Is tells errors.Is that this is a replay.

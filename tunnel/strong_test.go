@@ -242,6 +242,38 @@ func TestStrongPeersMeanwhile(t *testing.T) {
 	}
 }
 
+// TestStrongOvertaken has two calls of a client change places on the way: neither is
+// answered that was not before, and the log does not take the client for an enemy.
+func TestStrongOvertaken(t *testing.T) {
+	const recorded, overtaken = "a recorded first flight", "a later call of the client has overtaken it"
+	for name, test := range map[string]struct {
+		call uint64 // after 1000 and 6000 have been taken
+		says string
+	}{
+		"overtaken":         {5000, overtaken},
+		"the later again":   {6000, recorded},
+		"the earlier again": {1000, recorded},
+		"an old one":        {999, recorded},
+	} {
+		sim(t, name, func(t *testing.T) {
+			l := newStrongLink(t)
+			e, r := simServer(t, l.config())
+			for i, call := range []uint64{1000, 6000, test.call} {
+				conn := r.caller(t)
+				conn.Write(l.flight(call, 0))
+				synctest.Wait()
+				if n := conn.peer.written(); (n == 0) != (i == 2) {
+					t.Errorf("call %d draws %d bytes", call, n)
+				}
+			}
+			e.log.says(t, 1, "is not greater than 6000: "+test.says)
+			if n := e.Stats().Refused["replay"]; n != 1 {
+				t.Errorf("%d are counted", n)
+			}
+		})
+	}
+}
+
 // TestStrongDoubt calls from the memory of an earlier time, and from none.
 func TestStrongDoubt(t *testing.T) {
 	for name, test := range map[string]struct {

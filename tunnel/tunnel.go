@@ -135,7 +135,7 @@ func New(c Config) (*Tunnel, error) {
 	if err := t.settleAuth(); err != nil {
 		return nil, err
 	}
-	t.point = &peer{count: &t.count, inside: newDeliverer(c.Device, &t.count), since: time.Now()}
+	t.point = &peer{notes: new(notes), count: &t.count, inside: newDeliverer(c.Device, &t.count), since: time.Now()}
 	if c.Hub != nil {
 		t.hub = newHub(c.Hub)
 	}

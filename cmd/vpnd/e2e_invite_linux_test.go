@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -123,6 +124,30 @@ func TestInviteSealed(t *testing.T) {
 	must(t, os.Chmod(w.client.config(), 0o600))
 	must(t, os.WriteFile(w.server.file("phrase"), []byte(phrase+"\n"), 0o600))
 	w.server.also("passphrase phrase")
+	w.server.start()
+	w.arrive(w.client)
+	w.client.stop()
+	w.server.stop()
+}
+
+// TestInviteKeyFile seals the key of a client that was invited, as the manual says.
+func TestInviteKeyFile(t *testing.T) {
+	t.Parallel()
+	w := newPeersWorld(t)
+	w.invites(w.client)
+	text := string(read(t, w.client.config()))
+	found := regexp.MustCompile(`\nkey (\S+) (\S+) (\S+)\n`).FindStringSubmatch(text)
+	if found == nil {
+		t.Fatalf("no key in\n%s", text)
+	}
+	path := w.client.file("ann.key")
+	must(t, os.WriteFile(path, fmt.Appendf(nil, "vpnd-strong-1 client\nown    %s\npeer   %s\nshared %s\n", found[1], found[2], found[3]), 0o600))
+	must(t, os.WriteFile(w.client.config(), []byte(strings.Replace(text, found[0], "\nkeyfile ann.key\npassphrase phrase\n", 1)), 0o600))
+	checkEnded(t, "seal", alone(t, giving(t, phrase+"\n"), "-c", path, "--passphrase-fd", "3"), exit.OK, `^$`)
+	must(t, os.WriteFile(w.client.file("phrase"), []byte(phrase+"\n"), 0o600))
+	if strings.Contains(string(read(t, path)), "private:") {
+		t.Error("the key is not sealed")
+	}
 	w.server.start()
 	w.arrive(w.client)
 	w.client.stop()

@@ -61,11 +61,17 @@ func (w *peersWorld) enrol(s *site, lines ...string) *crypto.StrongKey {
 	s.t.Helper()
 	key, err := crypto.NewClientKey(rand.Reader, w.hub)
 	must(s.t, err)
+	w.knows(s, key, lines...)
+	w.brings(s, key)
+	return key
+}
+
+// knows gives the hub what it has to know of a client.
+func (w *peersWorld) knows(s *site, key *crypto.StrongKey, lines ...string) {
+	s.t.Helper()
 	text := fmt.Sprintf("publickey %v\nsecret %s\n%s\n", key.Identity().Public(), key.Secret().Text(), strings.Join(lines, "\n"))
 	must(s.t, os.WriteFile(w.peer(s.name)+"~", []byte(text), 0o600))
 	must(s.t, os.Rename(w.peer(s.name)+"~", w.peer(s.name)))
-	w.brings(s, key)
-	return key
 }
 
 // brings gives a host the configuration of a client with a key.
@@ -173,6 +179,36 @@ func read(t *testing.T, path string) []byte {
 	text, err := os.ReadFile(path)
 	must(t, err)
 	return text
+}
+
+// TestPeersSecret changes nothing but the secret in a client's file. The client is cut off,
+// and comes back with the new secret only.
+func TestPeersSecret(t *testing.T) {
+	t.Parallel()
+	w := newPeersWorld(t)
+	old := w.enrol(w.client)
+	w.server.start()
+	w.arrive(w.client)
+	words := strings.Fields(old.Words())
+	secret, err := crypto.NewSecret(rand.Reader)
+	must(t, err)
+	changed, err := crypto.ParseStrongWords(crypto.ClientRole, strings.Join([]string{words[0], words[1], secret.Text()}, " "))
+	must(t, err)
+	began := time.Now()
+	w.knows(w.client, changed)
+	w.server.says(`msg="link is down".*key revoked`)
+	if took := time.Since(began); took > cutOff {
+		t.Errorf("cut off after %v", took)
+	}
+	w.client.says(`msg="no link".*: wrong key`)
+	if r := w.server.until("without it", func(r report) bool { return r.client("client").Link == nil }); r.Links != 1 {
+		t.Errorf("%d links with the old secret", r.Links)
+	}
+	w.client.stop()
+	w.brings(w.client, changed)
+	w.arrive(w.client)
+	w.client.stop()
+	w.server.stop()
 }
 
 // TestPeersChecked asks for what is wrong with the files before the hub is started.

@@ -21,7 +21,7 @@ func openPool(c *conf.Config, log *slog.Logger) (*pool.Pool, error) {
 	if len(c.Pool) == 0 {
 		return nil, nil
 	}
-	p, err := pool.Open(poolFile(c), c.Pool, log)
+	p, err := pool.Open(poolFile(c), c.Pool, tunnel.NewLimitedLog(log))
 	if err != nil {
 		return nil, exit.With(exit.Config, err)
 	}

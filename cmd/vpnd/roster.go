@@ -181,7 +181,8 @@ func (r *roster) member(p *conf.Peer) (m member, err error) {
 	if m.public, m.secret, err = keysOf(p); err != nil {
 		return m, err
 	}
-	m.Key = crypto.NewPeer(m.public, m.secret).ID()
+	m.Proof = crypto.NewPeer(m.public, m.secret)
+	m.Key = m.Proof.ID()
 	if m.Addrs = p.Addrs; len(m.Addrs) > 0 {
 		return m, nil
 	}

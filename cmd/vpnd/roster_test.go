@@ -121,7 +121,7 @@ func TestRoster(t *testing.T) {
 	if fmt.Sprint(ann.Addrs, ann.Subnets, ann.Rate, bob.Addrs, bob.Rate) != "[10.9.0.5] [10.5.0.0/16] 100000 [10.9.0.99] 0" {
 		t.Errorf("clients are %+v and %+v", ann, bob)
 	}
-	if ann.Key == bob.Key || ann.Key != crypto.NewPeer(ann.public, ann.secret).ID() {
+	if known := crypto.NewPeer(ann.public, ann.secret); ann.Key == bob.Key || ann.Key != known.ID() || !ann.Proof.Same(known) {
 		t.Errorf("keys are %v and %v", ann.Key, bob.Key)
 	}
 	if fmt.Sprint(b.reserved) != "[10.9.0.1 10.9.0.5]" {

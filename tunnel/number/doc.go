@@ -13,7 +13,8 @@
 // lost at any moment. A client that forgets all, or is put back to an old state, goes
 // by the clock, and is ahead of the server's number again. Only one that forgets after
 // its clock has been in the future has to wait for that time, or be told: see
-// Journal.Tell and Client.Raise. The server's number is never lowered.
+// Journal.Tell and Client.Raise. The server's number is never lowered. When two calls
+// change places on the way, the earlier one is not taken; see UsedError.
 //
 // Beside its number a client sends the greatest one that it may have used before. If
 // the server has taken a greater one, it did not come from the client's memory: there

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -15,6 +16,9 @@ const (
 	maxJournal = 16 << 20
 	// slack is how much longer than twice its content a journal may be.
 	slack = 64 << 10
+	// late is how much smaller than the last number that of a call on its way may be. A
+	// client gives each of its calls less time, in ms.
+	late = 10_000
 )
 
 // Finding is what a call says about who has the client's key.
@@ -39,6 +43,9 @@ type UsedError struct {
 	Number, Last uint64
 	// Told says that this client may be told the last number; see Journal.Tell.
 	Told bool
+	// Late says that the number was not taken before and is hardly older than the last
+	// one: two calls of a client have changed places on the way.
+	Late bool
 }
 
 // Error returns both numbers.
@@ -63,6 +70,7 @@ type Journal struct {
 
 	mu   sync.Mutex
 	last map[ID]uint64 // on the disk, or on its way there
+	prev map[ID]uint64 // taken before that, or the same if it is not known
 	told map[ID]time.Time
 	next *batch // who comes now; nil: nobody yet
 }
@@ -101,7 +109,7 @@ func openJournal(d disk, path string, now func() time.Time) (*Journal, error) {
 func (j *Journal) load() error {
 	f, err := j.disk.open(j.path, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		j.last, j.stale, j.made = make(map[ID]uint64), true, true
+		j.last, j.prev, j.stale, j.made = make(map[ID]uint64), make(map[ID]uint64), true, true
 		return nil
 	}
 	if err != nil {
@@ -116,7 +124,7 @@ func (j *Journal) load() error {
 			"were recorded before are answered once more, which gives nobody anything", err), f.Close())
 	}
 	// It may be torn, or not have been on the disk yet when its process was killed.
-	j.f, j.stale = f, true
+	j.f, j.stale, j.prev = f, true, maps.Clone(j.last)
 	return nil
 }
 
@@ -140,15 +148,15 @@ func (j *Journal) Accept(id ID, c Call) (Finding, error) {
 	j.mu.Lock()
 	last := j.last[id]
 	if c.Number <= last {
-		told := j.now().Before(j.told[id])
+		used := &UsedError{c.Number, last, j.now().Before(j.told[id]), j.isLate(id, c.Number)}
 		j.mu.Unlock()
-		return Known, &UsedError{c.Number, last, told}
+		return Known, used
 	}
 	if _, known := j.last[id]; !known && len(j.last) == maxLinks {
 		j.mu.Unlock()
 		return Known, fmt.Errorf("transaction numbers %s: it has %d links, and no room for more", j.path, maxLinks)
 	}
-	j.last[id] = c.Number
+	j.last[id], j.prev[id] = c.Number, last
 	delete(j.told, id)
 	b, first := j.join(record{id, c.Number}, last)
 	j.mu.Unlock()
@@ -158,6 +166,11 @@ func (j *Journal) Accept(id ID, c Call) (Finding, error) {
 		<-b.done
 	}
 	return finding(c, last), b.err
+}
+
+// isLate reports whether a call has only been overtaken by the last one. j.mu is held.
+func (j *Journal) isLate(id ID, n uint64) bool {
+	return n > j.prev[id] && n < j.last[id] && j.last[id]-n <= late
 }
 
 func finding(c Call, last uint64) Finding {

@@ -66,6 +66,59 @@ func TestJournalOrder(t *testing.T) {
 	}
 }
 
+// Calls that change places on the way are told from those that are played again.
+func TestJournalLate(t *testing.T) {
+	const now = 1_000_000
+	for _, tt := range []struct {
+		name  string
+		taken []uint64
+		call  uint64
+		late  bool
+	}{
+		{"overtaken", []uint64{now, now + 5000}, now + 4000, true},
+		{"overtaken by the first", []uint64{now}, now - 1, true},
+		{"the last again", []uint64{now, now + 5000}, now + 5000, false},
+		{"the one before it again", []uint64{now, now + 5000}, now, false},
+		{"right after the one before it", []uint64{now, now + 5000}, now + 1, true},
+		{"before the one before it", []uint64{now, now + 5000}, now - 1, false},
+		{"as late as can be", []uint64{1, now}, now - late, true},
+		{"later", []uint64{1, now}, now - late - 1, false},
+	} {
+		d := newFakeDisk()
+		j := openTestJournal(t, d)
+		for _, n := range tt.taken {
+			accept(t, j, testID, n)
+		}
+		for _, again := range []bool{false, true} {
+			if again { // what was taken before the last one is not known
+				j = openTestJournal(t, d.killed())
+			}
+			var used *UsedError
+			if _, err := j.Accept(testID, Call{tt.call, 0}); !errors.As(err, &used) || used.Late != (tt.late && !again) {
+				t.Errorf("%s, after a restart: %v: error %+v", tt.name, again, err)
+			}
+		}
+	}
+	// A number that could not be stored is as good as not taken.
+	for _, first := range []bool{true, false} {
+		d := newFakeDisk()
+		j := openTestJournal(t, d)
+		if !first {
+			accept(t, j, testID, now-1000)
+		}
+		d.fault = func(int, string) fault { return failing }
+		if _, err := j.Accept(testID, Call{now, 0}); err == nil {
+			t.Fatal("a number was stored on a disk that fails")
+		}
+		d.fault = nil
+		accept(t, j, testID, now+1000)
+		var used *UsedError
+		if _, err := j.Accept(testID, Call{now, 0}); !errors.As(err, &used) || !used.Late {
+			t.Errorf("error %v", err)
+		}
+	}
+}
+
 // A greater number is taken whatever else a client says; what it says shows whether
 // somebody else has its key.
 func TestJournalFindings(t *testing.T) {

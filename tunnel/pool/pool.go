@@ -13,7 +13,6 @@ package pool
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -35,11 +34,18 @@ const (
 // ErrFull says that every address is taken by a client that is there.
 var ErrFull = errors.New("no address is free")
 
+// Log is where a pool says who has lost an address, and that it cannot be stored. Who can
+// make up names brings that about as often as he likes.
+type Log interface {
+	Warn(msg string, args ...any)
+	Error(msg string, args ...any)
+}
+
 // Pool is the addresses of some ranges. Its methods may be called by many goroutines.
 type Pool struct {
 	path   string
 	ranges []netip.Prefix
-	log    *slog.Logger
+	log    Log
 
 	writing sync.Mutex // held before mu
 
@@ -62,7 +68,7 @@ type lease struct {
 // Open reads the file at path, if it is there. A file that is damaged is an error; a
 // line whose addresses are not of the ranges is one of another configuration, and
 // forgotten.
-func Open(path string, ranges []netip.Prefix, log *slog.Logger) (*Pool, error) {
+func Open(path string, ranges []netip.Prefix, log Log) (*Pool, error) {
 	p := &Pool{path: path, ranges: ranges, log: log, taken: make(map[netip.Addr]bool)}
 	for _, r := range ranges {
 		p.next = append(p.next, r.Masked().Addr())
