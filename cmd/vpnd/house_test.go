@@ -15,7 +15,8 @@ import (
 // other.
 func TestImports(t *testing.T) {
 	allowed := map[string]string{
-		"cmd/vpnd":                "cmd/internal/exit conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif tunnel/number tunnel/pool",
+		"cmd/vpnd":                "cmd/internal/background cmd/internal/exit conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif tunnel/number tunnel/pool",
+		"cmd/internal/background": "cmd/internal/exit tunnel/netif",
 		"cmd/internal/bench":      "cmd/internal/lab cmd/internal/router serial/serialtest",
 		"cmd/internal/demo":       "cmd/internal/lab cmd/internal/meshlab serial/serialtest",
 		"cmd/internal/dictionary": "",
@@ -40,7 +41,7 @@ func TestImports(t *testing.T) {
 		"tunnel/queue":            "",
 
 		"cmd/nexus":             "cmd/internal/exit cmd/internal/registry cmd/internal/settings crypto",
-		"cmd/packthread":        "cmd/internal/exit cmd/internal/mesh cmd/internal/registry cmd/internal/settings crypto tunnel tunnel/link tunnel/netif",
+		"cmd/packthread":        "cmd/internal/background cmd/internal/exit cmd/internal/mesh cmd/internal/registry cmd/internal/settings crypto tunnel tunnel/link tunnel/netif",
 		"cmd/internal/mesh":     "cmd/internal/registry crypto",
 		"cmd/internal/meshlab":  "cmd/internal/lab",
 		"cmd/internal/registry": "cmd/internal/settings crypto",
