@@ -96,3 +96,14 @@ func TestSamePeer(t *testing.T) {
 		t.Error("peers are not told apart")
 	}
 }
+
+// TestLinkSecretVector is for a second implementation: the smaller key comes first.
+func TestLinkSecretVector(t *testing.T) {
+	a, b := PublicKey{1, 31: 9}, PublicKey{2, 31: 8}
+	const want = "secret:Gu1vVx07IJTvREVDnLs6v1flq8h/FJKFEyKoHnnJrG8="
+	for _, pair := range [][2]PublicKey{{a, b}, {b, a}} {
+		if got := NewPassword("correct horse battery").LinkSecret(pair[0], pair[1]).Text(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

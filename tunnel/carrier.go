@@ -23,15 +23,15 @@ const (
 )
 
 // isCarrier reports whether a packet is, by its ports, part of a link through a third
-// peer.
+// peer. One with options is not: they may say that it goes on elsewhere.
 func isCarrier(p []byte) bool {
 	var tcp []byte
 	switch {
 	case len(p) < ipv4Header:
 		return false
 	case p[0]>>4 == 4:
-		if size := int(p[0]&15) * 4; p[9] == protocolTCP && binary.BigEndian.Uint16(p[6:])&0x3fff == 0 && size <= len(p) {
-			tcp = p[size:]
+		if p[0]&15 == ipv4Header/4 && p[9] == protocolTCP && binary.BigEndian.Uint16(p[6:])&0x3fff == 0 {
+			tcp = p[ipv4Header:]
 		}
 	case len(p) >= ipv6Header && p[6] == protocolTCP:
 		tcp = p[ipv6Header:]

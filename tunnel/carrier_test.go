@@ -3,6 +3,7 @@ package tunnel
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +37,7 @@ func TestCarrier(t *testing.T) {
 		{name: "from a computer", p: carrier(behind(1), inner(2), InnerCallPort, InnerPort)},
 		{name: "to a computer", p: carrier(inner(1), behind(2), InnerCallPort, InnerPort)},
 		{name: "a fragment", p: fragment(carrier(inner(1), inner(2), InnerCallPort, InnerPort))},
+		{name: "with a source route", p: sourceRoute(carrier(inner(1), inner(2), InnerCallPort, InnerPort))},
 		{name: "of the third itself", p: carrier(inner(3), inner(2), InnerCallPort, InnerPort), fromHost: 3},
 	} {
 		sim(t, test.name, func(t *testing.T) {
@@ -84,11 +86,12 @@ func TestCarrier(t *testing.T) {
 			carrier(inner(1), inner(2), InnerPort, 22), carrier(inner(1), inner(2), 22, InnerCallPort), carrier(inner(1), inner(2), InnerCallPort, 22),
 			carrier(behind(1), inner(2), InnerCallPort, InnerPort), carrier(inner(1), behind(2), InnerCallPort, InnerPort),
 			between(inner(1), inner(2)), carrier(inner(2), inner(2), InnerCallPort, InnerPort),
+			sourceRoute(carrier(inner(1), inner(2), InnerCallPort, InnerPort)),
 		} {
 			three.send("gateway2", p)
 		}
 		synctest.Wait()
-		if in := w.gateway(2).Stats().DropsIn; in["spoofed"] != 7 {
+		if in := w.gateway(2).Stats().DropsIn; in["spoofed"] != 8 {
 			t.Errorf("drops are %v", in)
 		}
 	})
@@ -100,6 +103,13 @@ func (e *meshEnd) send(peer string, p []byte) {
 	to := e.hub.peers[peer]
 	e.mu.Unlock()
 	e.forward(to, to.link.Load(), e.copied(p))
+}
+
+// sourceRoute has a packet go on to another host.
+func sourceRoute(p []byte) []byte {
+	routed := slices.Concat(p[:ipv4Header], []byte{looseRoute, 7, 4, 192, 0, 2, 9, 0}, p[ipv4Header:])
+	routed[0] = 0x47
+	return lengthened(routed)
 }
 
 // fragment makes a packet the second part of a longer one.
@@ -154,6 +164,83 @@ func TestCarrierCircles(t *testing.T) {
 				t.Errorf("gateway%d gets %x", e.n, p)
 			default:
 			}
+		}
+	})
+}
+
+// TestIsCarrier has packets that are not quite those of a link through a third gateway.
+func TestIsCarrier(t *testing.T) {
+	segment := func(from, to uint16) []byte {
+		s := tcp(0x10, nil, "")
+		binary.BigEndian.PutUint16(s, from)
+		binary.BigEndian.PutUint16(s[2:], to)
+		return s
+	}
+	ports := []byte{InnerCallPort >> 8, InnerCallPort & 255, InnerPort >> 8, InnerPort & 255}
+	call := segment(InnerCallPort, InnerPort)
+	options := ipv4(protocolTCP, 4, call)
+	copy(options[ipv4Header:], ports)
+	first, dont := ipv4(protocolTCP, 0, call), ipv4(protocolTCP, 0, call)
+	first[6], dont[6] = 0x20, 0x40
+	for _, test := range []struct {
+		name string
+		p    []byte
+		want bool
+	}{
+		{"call", ipv4(protocolTCP, 0, call), true},
+		{"answer", ipv4(protocolTCP, 0, segment(InnerPort, InnerCallPort)), true},
+		{"not to be cut", dont, true},
+		{"the first fragment", first, false},
+		{"another fragment", fragment(ipv4(protocolTCP, 0, call)), false},
+		{"datagram", ipv4(17, 0, call), false},
+		{"options that look like ports", options, false},
+		{"cut off", ipv4(protocolTCP, 0, call[:tcpHeader-1]), false},
+		{"no whole header", ipv4(protocolTCP, 0, nil)[:ipv4Header-1], false},
+		{"nothing", nil, false},
+		{"call of IPv6", ipv6(protocolTCP, call), true},
+		{"datagram of IPv6", ipv6(17, call), false},
+		{"cut off, of IPv6", ipv6(protocolTCP, call[:tcpHeader-1]), false},
+		{"no whole header of IPv6", ipv6(protocolTCP, nil)[:ipv6Header-1], false},
+	} {
+		if got := isCarrier(test.p); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}
+
+// TestCarrierOthers sends packets with the ports of links through third gateways that take
+// the ordinary way.
+func TestCarrierOthers(t *testing.T) {
+	sim(t, "in a mesh", func(t *testing.T) {
+		w := newMesh(t, 2)
+		one, two := w.start(1, 2), w.start(2, 1)
+		w.awaitLink(1, 2, time.Second)
+		w.settled(1, 2, 0)
+		toComputer := carrier(meshInner(1), address("10.2.0.2"), InnerCallPort, InnerPort)
+		one.device.in <- toComputer
+		arrives(t, two.end, toComputer)
+		inLink := carrier(meshInner(1), meshInner(2), InnerCallPort, InnerPort) // whoever sends it so
+		one.send("gateway2", inLink)
+		arrives(t, two.end, inLink)
+		if via := two.peer(1).via.Load(); via != nil {
+			t.Errorf("gateway2 answers through %s", via.name)
+		}
+	})
+	t.Run("in a hub", func(t *testing.T) {
+		h := newHub(&Hub{})
+		tunnel := &Tunnel{hub: h, point: &peer{inside: &deliverer{}}}
+		if err := tunnel.SetPeers([]HubPeer{hubPeer(1), hubPeer(2)}); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range h.peers {
+			p.link.Store(&session{})
+		}
+		gate := h.peers["client1"].inside.gate
+		if _, why, ok := gate.judge(carrier(hubAddrs(1)[0], hubAddrs(2)[0], InnerCallPort, InnerPort)); ok || why != inClient {
+			t.Errorf("passes: %v, or dropped for %d", ok, why)
+		}
+		if h.isInner(hubAddrs(100)[0]) {
+			t.Error("a hub has a place in a mesh")
 		}
 	})
 }

@@ -13,6 +13,8 @@ const (
 	// throughTimeout is what an attempt through a third peer is given: another one may
 	// have a link with both, and this one not.
 	throughTimeout = 3 * time.Second
+	// throughRetry is the longest wait between two of these: a third peer may have come.
+	throughRetry = 5 * time.Second
 	// directMin and directMax bound the time from one attempt to the next to replace a
 	// link through a third peer by a direct one.
 	directMin = 30 * time.Second
@@ -32,6 +34,7 @@ type dialler struct {
 	fresh   atomic.Bool // the plan begins anew
 	woken   chan struct{}
 	told    reporter
+	toldAt  time.Duration // clock when a new cause may be logged
 
 	abort context.CancelFunc // of the attempt that is under way, nil for none; guarded by Tunnel.mu
 	turn  int                // of the third peers; guarded by Tunnel.mu
@@ -107,18 +110,26 @@ func (d *dialler) next() time.Duration {
 		d.plan.attempts++
 		return doubtTime
 	}
-	return d.plan.next(now, d.t.tuning.Load().Retry)
+	most := d.t.tuning.Load().Retry
+	if d.through {
+		most = min(most, throughRetry)
+	}
+	return d.plan.next(now, most)
 }
 
-// errNoThird says that there is nobody to call through.
-var errNoThird = errors.New("no third peer has a link")
+var (
+	// errNoThird says that there is nobody to call through.
+	errNoThird = errors.New("no third peer has a link")
+	// errLeft says that the peer is not to be called any more, since a moment ago.
+	errLeft = errors.New("the peer has left")
+)
 
 // attempt calls once.
 func (d *dialler) attempt(ctx context.Context) {
 	t := d.t
-	limit, cancel := context.WithCancelCause(ctx)
-	limit, stop := context.WithTimeoutCause(limit, d.timeout(), errSlow)
-	defer stop()
+	limit, stop := context.WithTimeoutCause(ctx, d.timeout(), errSlow)
+	defer stop() // also of what follows: ctx lasts as long as the peer is known
+	limit, cancel := context.WithCancelCause(limit)
 	target, life, err := d.target(func() { cancel(errSlow) })
 	var s *session
 	if err == nil {
@@ -131,10 +142,23 @@ func (d *dialler) attempt(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	d.abort = nil
-	if err != nil && d.p.link.Load() == nil && !d.through && ctx.Err() == nil {
+	if err != nil && err != errLeft && d.p.link.Load() == nil && !d.through && ctx.Err() == nil {
 		d.p.reason = err.Error()
-		d.told.report(t, fmt.Errorf("%s: %w", d.p.name, err))
+		d.tell(fmt.Errorf("%s: %w", d.p.name, err))
 	}
+}
+
+// tell logs why there is no link. A peer that tells another endpoint again and again
+// makes a new cause each time.
+func (d *dialler) tell(cause error) {
+	now := d.t.config.Now()
+	if _, old := d.told[cause.Error()]; !old {
+		if now < d.toldAt {
+			return
+		}
+		d.toldAt = now + logInterval
+	}
+	d.told.report(d.t, cause)
 }
 
 func (d *dialler) timeout() time.Duration {
@@ -149,8 +173,8 @@ func (d *dialler) target(abort context.CancelFunc) (to target, life context.Cont
 	t, c := d.t, &d.p.calls
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.hub.life == nil || d.p.gone {
-		return to, nil, context.Canceled
+	if c.key == nil {
+		return to, nil, errLeft
 	}
 	d.abort = abort
 	to, life = target{key: c.key, owner: d.p}, t.hub.life

@@ -50,7 +50,8 @@ func FuzzCarrier(f *testing.F) {
 	inner, one, two := address("10.200.0.1"), hubAddrs(1)[0], hubAddrs(2)[0]
 	for _, seed := range [][]byte{
 		carrier(two, inner, InnerCallPort, InnerPort), carrier(two, inner, InnerPort, InnerCallPort), carrier(two, inner, 22, InnerPort),
-		carrier(one, two, InnerCallPort, InnerPort), carrier(address("10.2.0.1"), inner, InnerCallPort, InnerPort), between(one, inner), between(hubAddrs(2)[1], inner), nil,
+		carrier(one, two, InnerCallPort, InnerPort), carrier(address("10.2.0.1"), inner, InnerCallPort, InnerPort), between(one, inner),
+		sourceRoute(carrier(two, inner, InnerCallPort, InnerPort)), between(hubAddrs(2)[1], inner), nil,
 	} {
 		f.Add(seed)
 	}
@@ -70,7 +71,7 @@ func FuzzCarrier(f *testing.F) {
 			}
 			from, to := sourceOf(rest), destinationOf(rest)
 			carried := isCarrier(rest[:n]) && to == inner && slices.Contains(hubAddrs(2), from)
-			if h.owner(from) != p && !carried || h.owner(to) != nil {
+			if h.owner(from) != p && !carried || h.owner(to) != nil || sourceRouted(rest[:n]) {
 				t.Errorf("%v to %v passes", from, to)
 			}
 			rest = rest[n:]

@@ -83,9 +83,8 @@ type hub struct {
 	calls    sync.WaitGroup                       // diallers, and the sessions that they made
 
 	// Tunnel.mu guards the rest.
-	peers  map[string]*peer
-	life   context.Context // of a mesh that calls, else nil
-	joined uint64          // links of a mesh until now
+	peers map[string]*peer
+	life  context.Context // of a mesh that calls, else nil
 }
 
 func newHub(c *Hub) *hub {
@@ -143,9 +142,10 @@ func (s *session) outerAddrs() (all []netip.Addr) {
 	return all
 }
 
-// isOuter reports whether links run from or to an address.
+// isOuter reports whether links run from or to an address. A gateway of a mesh with one
+// interface has them run from its inner one, where others reach it all the same.
 func (h *hub) isOuter(a netip.Addr) bool {
-	return h.outer.Load().Contains(a)
+	return h.outer.Load().Contains(a) && !h.isInner(a)
 }
 
 // SetPeers makes these the clients of a hub that have keys of their own. Links of

@@ -55,21 +55,20 @@ func (t *Tunnel) SetMesh(inner netip.Addr, list []HubPeer) error {
 	return t.SetPeers(list)
 }
 
-// startMesh begins to call. The function that it returns ends that, when all
-// sessions have been told to end.
+// startMesh begins to call. The function that it returns ends that, and the sessions
+// that came of it.
 func (t *Tunnel) startMesh(ctx context.Context) (stop func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.hub.life = ctx
+	life, end := context.WithCancelCause(ctx)
+	t.hub.life = life
 	for _, p := range t.hub.peers {
 		t.startCalls(p)
 	}
 	return func() {
 		t.mu.Lock()
+		end(errShutdown)
 		t.hub.life = nil
-		for _, p := range t.hub.peers {
-			p.calls.stop()
-		}
 		t.mu.Unlock()
 		t.hub.calls.Wait()
 	}
@@ -86,10 +85,10 @@ func (t *Tunnel) startCalls(p *peer) {
 	}
 }
 
-// enrollCalls notes how a peer is called. Where that has changed, its link may be dead.
-// t.mu is held.
+// enrollCalls notes how a peer is called. Where that has changed, or it is to be called
+// again, its link may be dead. t.mu is held.
 func (t *Tunnel) enrollCalls(p *peer, c HubPeer) {
-	moved := p.calls.endpoint != c.Endpoint
+	moved := p.calls.endpoint != c.Endpoint || p.calls.key == nil && c.Call != nil
 	p.calls.key, p.calls.endpoint, p.calls.ours = c.Call, c.Endpoint, c.Ours
 	switch {
 	case p.calls.stop != nil && moved:
@@ -131,18 +130,23 @@ func (p *peer) wake(fresh bool) {
 	}
 }
 
+// use makes s the link that is used. The diallers look at it: if it runs through a third
+// peer, the direct way is to be tried now and then. t.mu is held.
+func (p *peer) use(s *session) {
+	p.link.Store(s)
+	p.wake(false)
+}
+
 // join makes s a link of its peer, and the one that is used. t.mu is held.
 func (t *Tunnel) join(s *session) {
 	p, now := s.owner, t.clock()
 	old := p.link.Load()
-	if old != nil && !old.client && !s.client && old.call > s.call {
+	if old != nil && !s.client && old.call > s.call {
 		s.end(errDisplaced) // somebody held its CONFIRM back
 		return
 	}
-	t.hub.joined++
-	s.order = t.hub.joined
 	t.hub.meet(s, true)
-	p.link.Store(s)
+	p.use(s)
 	p.count.links.Add(1)
 	if old == nil {
 		p.since, p.reason, p.calls.upAt = time.Now(), "", now
@@ -151,6 +155,9 @@ func (t *Tunnel) join(s *session) {
 			t.config.Up(s.snapshot())
 		}
 		return
+	}
+	if !s.client && !s.relayed {
+		t.tellTurns(old, s)
 	}
 	if spare := p.calls.spare; spare != nil {
 		t.part(spare, errDisplaced)
@@ -161,17 +168,14 @@ func (t *Tunnel) join(s *session) {
 	s.log.Debug("another link", "called", s.client, "through", s.through())
 }
 
-// isBetter reports whether s stays, of it and another link of the same peer: that is a
+// isBetter reports whether s stays, of it and a later link of the same peer: that is a
 // direct one rather than one through a third peer; the one that the end with the smaller
 // key has called for; the later one.
-func (p *peer) isBetter(s, other *session) bool {
-	switch {
-	case s.relayed != other.relayed:
-		return other.relayed
-	case s.client != other.client:
-		return s.client == p.calls.ours
+func (p *peer) isBetter(s, later *session) bool {
+	if s.relayed != later.relayed {
+		return later.relayed
 	}
-	return s.order > other.order
+	return s.client != later.client && s.client == p.calls.ours
 }
 
 // settleTie sees to a peer with two links. t.mu is held.
@@ -198,7 +202,7 @@ func (t *Tunnel) part(s *session, cause error) {
 	case p.link.Load() != s:
 		return
 	case spare != nil && (spare.ponged.Load() >= p.calls.tied || isDisplaced(cause)):
-		p.link.Store(spare)
+		p.use(spare)
 		p.calls.spare = nil
 	default:
 		p.link.Store(nil)

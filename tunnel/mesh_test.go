@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -22,8 +23,15 @@ type meshWorld struct {
 	t    *testing.T
 	list []*meshEnd // gateway 1 first
 
-	mu sync.Mutex
-	no map[[2]int]bool // who cannot call whom
+	mu    sync.Mutex
+	no    map[[2]int]bool // who cannot call whom
+	calls map[meshCall]int
+}
+
+// meshCall is who calls whom, directly or through a third one.
+type meshCall struct {
+	from, to int
+	through  bool
 }
 
 // meshEnd is one gateway.
@@ -34,6 +42,7 @@ type meshEnd struct {
 	door     *StrongDoor
 	road     *road
 	endpoint netip.AddrPort
+	source   netip.Addr // of calls, if that is not the endpoint's
 }
 
 func meshInner(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(n), 0, 1}) }
@@ -45,7 +54,7 @@ func meshEndpoint(n int) netip.AddrPort {
 // newMesh makes gateways that do not run yet. The public keys grow with their numbers.
 func newMesh(t *testing.T, n int) *meshWorld {
 	t.Helper()
-	w := &meshWorld{t: t, no: map[[2]int]bool{}}
+	w := &meshWorld{t: t, no: map[[2]int]bool{}, calls: map[meshCall]int{}}
 	for range n {
 		own, err := crypto.NewIdentity(rand.Reader)
 		if err != nil {
@@ -75,28 +84,49 @@ func (w *meshWorld) forbid(from, to int, no bool) {
 // connect is the way from one gateway to another.
 func (w *meshWorld) connect(ctx context.Context, from *meshEnd, to netip.AddrPort) (net.Conn, error) {
 	var target *meshEnd
+	if !to.IsValid() {
+		w.t.Errorf("gateway%d calls nowhere", from.n)
+	}
 	w.mu.Lock()
 	for _, e := range w.list {
-		if e.endpoint == to && !w.no[[2]int{from.n, e.n}] {
+		if e.endpoint != to {
+			continue
+		}
+		w.calls[meshCall{from.n, e.n, false}]++
+		if !w.no[[2]int{from.n, e.n}] {
 			target = e
 		}
 	}
+	source := netip.AddrPortFrom(cmp.Or(from.source, from.endpoint.Addr()), 40000)
 	w.mu.Unlock()
 	if target == nil {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	return target.arrive(netip.AddrPortFrom(from.endpoint.Addr(), 40000), to), nil
+	return target.arrive(source, to), nil
 }
 
 // through is what the hosts make of packets that third gateways pass on.
 func (w *meshWorld) through(from *meshEnd, to netip.Addr) (net.Conn, error) {
 	for _, e := range w.list {
 		if meshInner(e.n) == to {
+			w.mu.Lock()
+			w.calls[meshCall{from.n, e.n, true}]++
+			w.mu.Unlock()
 			return e.arrive(netip.AddrPortFrom(meshInner(from.n), InnerCallPort), netip.AddrPortFrom(to, InnerPort)), nil
 		}
 	}
 	return nil, errTest
+}
+
+// called returns how many calls there were since it was asked last.
+func (w *meshWorld) called(from, to int, through bool) int {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.calls[meshCall{from, to, through}]
+	w.calls[meshCall{from, to, through}] = 0
+	return n
 }
 
 func (e *meshEnd) arrive(from, to netip.AddrPort) net.Conn {
@@ -143,6 +173,12 @@ func (w *meshWorld) secret(n, m int) crypto.Secret {
 // know tells a gateway its peers.
 func (w *meshWorld) know(n int, peers ...int) {
 	w.t.Helper()
+	w.knowAs(n, func(*HubPeer) {}, peers...)
+}
+
+// knowAs is know, with something changed.
+func (w *meshWorld) knowAs(n int, change func(*HubPeer), peers ...int) {
+	w.t.Helper()
 	e := w.gateway(n)
 	var callers []Peer
 	var list []HubPeer
@@ -160,6 +196,7 @@ func (w *meshWorld) know(n int, peers ...int) {
 			Subnets: []netip.Prefix{netip.PrefixFrom(meshInner(m), 16).Masked()},
 			Call:    NewMeshKey(rand.Reader, key), Endpoint: other.endpoint, Ours: n < m,
 		})
+		change(&list[len(list)-1])
 	}
 	if err := e.door.SetPeers(callers); err != nil {
 		w.t.Fatal(err)
@@ -169,10 +206,14 @@ func (w *meshWorld) know(n int, peers ...int) {
 	}
 }
 
-// callAgain has a gateway call another one, whatever link there is.
-func (w *meshWorld) callAgain(from, to int) {
+// callAgain has a gateway call another one, whatever link there is, callThrough the same
+// through a third one.
+func (w *meshWorld) callAgain(from, to int)   { w.call(from, to, 0) }
+func (w *meshWorld) callThrough(from, to int) { w.call(from, to, 1) }
+
+func (w *meshWorld) call(from, to, way int) {
 	p := w.gateway(from).hub.peers[fmt.Sprint("gateway", to)]
-	p.calls.diallers[0].attempt(w.t.Context())
+	p.calls.diallers[way].attempt(w.t.Context())
 	synctest.Wait()
 }
 

@@ -83,7 +83,6 @@ type session struct {
 	t         *Tunnel
 	owner     *peer
 	relayed   bool       // through a third peer of a mesh
-	order     uint64     // of the links of a mesh
 	count     *counters  // of the owner
 	inside    *deliverer // of the owner
 	conn      net.Conn
