@@ -3,6 +3,7 @@ package compress
 import (
 	"errors"
 	"math"
+	"slices"
 	"sync"
 )
 
@@ -59,14 +60,17 @@ const (
 )
 
 // trained is what every model begins with: what the dictionary teaches.
-var trained = sync.OnceValue(func() *state {
+var trained = sync.OnceValue(train)
+
+func train() *state {
 	m := &model{}
 	m.empty()
-	for rest := dictionary(); len(rest) > 0; rest = rest[min(len(rest), maxModel):] {
+	// Of its own: the model writes what it reads back, and others read the dictionary.
+	for rest := slices.Clone(dictionary()); len(rest) > 0; rest = rest[min(len(rest), maxModel):] {
 		m.learn(rest[:min(len(rest), maxModel)])
 	}
 	return &m.state
-})
+}
 
 // begin forgets everything but the dictionary.
 func (m *model) begin() { m.state = *trained() }

@@ -87,7 +87,7 @@ func (g *gate) judge(p []byte) (to *peer, why dropIn, ok bool) {
 		return nil, inSpoofed, false
 	case sourceRouted(p):
 		return nil, inRouted, false
-	case hub.isOuter(dst):
+	case hub.isOuter(dst), dst.IsLoopback(), dst.IsUnspecified(): // some hosts route loopback
 		return nil, inOuter, false
 	}
 	to = hub.owner(dst)

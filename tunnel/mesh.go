@@ -195,25 +195,29 @@ func (t *Tunnel) settleTie(p *peer) {
 
 // part takes a session away from its peer, if it is one of its links. t.mu is held.
 func (t *Tunnel) part(s *session, cause error) {
-	p, spare := s.owner, s.owner.calls.spare
+	p, link, spare := s.owner, s.owner.link.Load(), s.owner.calls.spare
+	left := closedFor(cause, closeShutdown) // then nobody is at the end of the other link, either
 	switch {
-	case spare == s:
-		p.calls.spare = nil
-	case p.link.Load() != s:
+	case s != link && s != spare:
 		return
-	case spare != nil && (spare.ponged.Load() >= p.calls.tied || isDisplaced(cause)):
+	case s == spare && !left:
+		p.calls.spare = nil
+	case spare != nil && !left && (spare.ponged.Load() >= p.calls.tied || closedFor(cause, closeDisplaced)):
 		p.use(spare)
 		p.calls.spare = nil
 	default:
 		p.link.Store(nil)
-		if spare != nil { // it is why there was another call
-			t.part(spare, cause)
-			spare.end(errDisplaced)
+		p.calls.spare = nil
+		for _, other := range []*session{link, spare} {
+			if other != nil && other != s {
+				t.hub.meet(other, false)
+				other.end(errDisplaced)
+			}
 		}
 		p.since, p.reason = time.Now(), cause.Error()
-		p.flaps.down(s.log, t.config.Now(), "cause", cause)
+		p.flaps.down(link.log, t.config.Now(), "cause", cause)
 		if t.config.Down != nil {
-			t.config.Down(s.snapshot(), cause)
+			t.config.Down(link.snapshot(), cause)
 		}
 		p.wake(t.clock()-p.calls.upAt >= int64(goodSession))
 		t.orphan(p)
@@ -221,10 +225,10 @@ func (t *Tunnel) part(s *session, cause error) {
 	t.hub.meet(s, false)
 }
 
-// isDisplaced reports whether the peer has closed a link because it has a better one.
-func isDisplaced(err error) bool {
+// closedFor reports whether the peer has closed a link for a reason.
+func closedFor(err error, reason closeReason) bool {
 	var c *closeError
-	return errors.As(err, &c) && c.peer && c.reason == closeDisplaced
+	return errors.As(err, &c) && c.peer && c.reason == reason
 }
 
 // orphan looks at the links that ran through a peer whose own link is gone. t.mu is held.

@@ -158,6 +158,27 @@ func TestMeshSpare(t *testing.T) {
 			t.Error("the other one is not used")
 		}
 	})
+	for name, last := range map[string]int{"the peer leaves, and is heard on the link": 1, "the peer leaves, and is heard on the other one": 0} {
+		sim(t, name, func(t *testing.T) {
+			w, one, two := linkOf(t, 1)
+			w.callAgain(1, 2)
+			w.forbid(1, 2, true)
+			w.forbid(2, 1, true)
+			two.road.pipe(last - 2).client.hold(true) // what it says there is lost
+			for _, s := range []*session{two.peer(1).link.Load(), two.spare(1)} {
+				s.end(errShutdown)
+			}
+			synctest.Wait()
+			if p := one.peer(2); p.link.Load() != nil || one.spare(2) != nil || len(one.down) != 1 || !strings.Contains(p.reason, "shutdown") {
+				t.Errorf("link %p, spare %p, %d ends were told, %s", p.link.Load(), one.spare(2), len(one.down), p.reason)
+			}
+			time.Sleep(closeTimeout)
+			synctest.Wait()
+			if n := one.hub.outer.Load().Size(); n != 0 {
+				t.Errorf("%d outer addresses without a link", n)
+			}
+		})
+	}
 	sim(t, "both are dead", func(t *testing.T) {
 		w, one, two := linkOf(t, 1)
 		old := two.road.pipe(-1)
@@ -291,8 +312,8 @@ func TestMeshTrust(t *testing.T) {
 	})
 }
 
-// TestIsDisplaced tells a link that the peer closed as the worse one from others.
-func TestIsDisplaced(t *testing.T) {
+// TestClosedFor tells a link that the peer closed as the worse one from others.
+func TestClosedFor(t *testing.T) {
 	for _, test := range []struct {
 		err  error
 		want bool
@@ -304,7 +325,7 @@ func TestIsDisplaced(t *testing.T) {
 		{errors.New("other"), false},
 		{io.EOF, false},
 	} {
-		if got := isDisplaced(test.err); got != test.want {
+		if got := closedFor(test.err, closeDisplaced); got != test.want {
 			t.Errorf("%v: %v", test.err, got)
 		}
 	}

@@ -178,7 +178,7 @@ const (
 	inSpoofed                 // from an address that is not the client's
 	inClient                  // to another client, without clienttoclient
 	inMulticast               // to a group, or broadcast
-	inOuter                   // to an address that the tunnels themselves run between
+	inOuter                   // to an address that the tunnels themselves run between, or of the host alone
 	inRouted                  // with a way of its own: source routing
 	inCount
 )
