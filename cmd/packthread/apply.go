@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -24,8 +25,12 @@ type applied struct {
 	inner     netip.Addr
 	conflicts []string
 	gateways  []registry.Gateway
-	failed    error // the routes are not as they should be
+	// links and routes are why these are not as they should be.
+	links, routes error
 }
+
+// isDone reports whether nothing has to be tried again.
+func (a *applied) isDone() bool { return a.links == nil && a.routes == nil }
 
 // apply brings links and routes to what a table says, nil for none yet.
 func (g *gateway) apply(t *registry.Table) {
@@ -38,21 +43,20 @@ func (g *gateway) apply(t *registry.Table) {
 		return
 	}
 	next, last := g.decide(t, h), g.applied.Load()
-	if last != nil && last.failed == nil && reflect.DeepEqual(next, last) {
+	if last != nil && last.isDone() && reflect.DeepEqual(next, last) {
 		return
 	}
 	g.tell(next, last)
-	if last == nil || last.failed != nil || !reflect.DeepEqual(next.plan, last.plan) || !reflect.DeepEqual(next.gateways, last.gateways) || next.inner != last.inner {
+	if last == nil || last.links != nil || !reflect.DeepEqual(next.plan, last.plan) || !reflect.DeepEqual(next.gateways, last.gateways) || next.inner != last.inner {
 		if err := g.admit(next); err != nil {
 			g.log.Error("links not changed", "error", err)
-			next.failed = err
+			next.links = err
 		}
 	}
-	if err := g.set.Apply(g.set.Device(), next.state); err != nil {
-		if last == nil || last.failed == nil || last.failed.Error() != err.Error() {
-			g.log.Error("routes not changed", "error", err)
+	if next.routes = g.setRoutes(next.state); next.routes != nil {
+		if last == nil || last.routes == nil || last.routes.Error() != next.routes.Error() {
+			g.log.Error("not all routes are set", "error", next.routes)
 		}
-		next.failed = err
 	}
 	g.applied.Store(next)
 	if last == nil {
@@ -60,11 +64,52 @@ func (g *gateway) apply(t *registry.Table) {
 	}
 }
 
+// setRoutes brings the host to a state. A route that it cannot have does not stop the
+// others: all are tried, halves of them, and so on.
+func (g *gateway) setRoutes(want netif.State) error {
+	err := g.set.Apply(g.set.Device(), want)
+	if err != nil {
+		var kept, added []netif.Route
+		for _, r := range want.Routes {
+			if slices.Contains(g.routes, r) {
+				kept = append(kept, r)
+			} else {
+				added = append(added, r)
+			}
+		}
+		want.Routes = nil
+		err = errors.Join(g.addRoutes(&want, kept), g.addRoutes(&want, added))
+	}
+	g.routes = want.Routes
+	return err
+}
+
+// addRoutes brings the host to a state with more routes, as far as it can.
+func (g *gateway) addRoutes(state *netif.State, more []netif.Route) error {
+	next := *state
+	next.Routes = slices.Concat(state.Routes, more)
+	err := g.set.Apply(g.set.Device(), next)
+	switch half := len(more) / 2; {
+	case err == nil:
+		*state = next
+		return nil
+	case half == 0:
+		return err
+	default:
+		return errors.Join(g.addRoutes(state, more[:half]), g.addRoutes(state, more[half:]))
+	}
+}
+
 // decide returns what is to be, without changing anything.
 func (g *gateway) decide(t *registry.Table, h *hostView) *applied {
-	a := &applied{plan: mesh.NewPlan(t, g.name, h.locals(t)), gateways: gatewaysOf(t)}
+	locals := h.locals(t)
+	a := &applied{plan: mesh.NewPlan(t, g.name, locals)}
+	for _, p := range a.plan.Own {
+		locals = append(locals, mesh.Local{Prefix: p})
+	}
+	a.gateways = gatewaysOf(t, locals)
 	a.conflicts = slices.Clone(a.plan.Conflicts)
-	a.state = netif.State{MTU: mtu}
+	a.state = netif.State{MTU: mtu, Outer: a.plan.Outer}
 	sources := a.sources(h)
 	for _, p := range a.plan.Peers {
 		for _, r := range p.Routes {
@@ -78,11 +123,19 @@ func (g *gateway) decide(t *registry.Table, h *hostView) *applied {
 	return a
 }
 
-// gatewaysOf returns the gateways of a table without what changes with each registration.
-func gatewaysOf(t *registry.Table) []registry.Gateway {
+// gatewaysOf returns the gateways of a table without what changes with each registration,
+// and without networks and inner addresses that are local here: nobody may send from these.
+func gatewaysOf(t *registry.Table, locals []mesh.Local) []registry.Gateway {
 	list := slices.Clone(t.Gateways)
 	for i := range list {
-		list[i].Left = 0
+		g := &list[i]
+		g.Left = 0
+		g.Subnets = slices.DeleteFunc(slices.Clone(g.Subnets), func(p netip.Prefix) bool {
+			return slices.ContainsFunc(locals, func(l mesh.Local) bool { return l.Covers(p) })
+		})
+		if slices.ContainsFunc(locals, func(l mesh.Local) bool { return l.Prefix.Contains(g.Inner) }) {
+			g.Inner = netip.Addr{}
+		}
 	}
 	return list
 }
@@ -122,11 +175,12 @@ func (a *applied) sources(h *hostView) (sources [2]netip.Addr) {
 	return sources
 }
 
-// tell logs what is new of what cannot be had.
+// tell logs what is new of what cannot be had, and of who is who.
 func (g *gateway) tell(next, last *applied) {
 	var before []string
 	if last != nil {
 		before = last.conflicts
+		g.tellKeys(next.gateways, last.gateways)
 	}
 	for _, c := range next.conflicts {
 		if !slices.Contains(before, c) {
@@ -136,6 +190,19 @@ func (g *gateway) tell(next, last *applied) {
 	for _, c := range before {
 		if !slices.Contains(next.conflicts, c) {
 			g.log.Info("no longer in the way", "cause", c)
+		}
+	}
+}
+
+// tellKeys logs whose key is new: whoever has it gets what is for the networks there.
+func (g *gateway) tellKeys(now, before []registry.Gateway) {
+	for _, x := range now {
+		i := slices.IndexFunc(before, func(b registry.Gateway) bool { return b.Name == x.Name })
+		switch {
+		case i < 0:
+			g.log.Info("the table has a new gateway", "peer", x.Name, "key", x.Key)
+		case before[i].Key != x.Key:
+			g.log.Warn("the table has another key for a gateway: was it made anew?", "peer", x.Name, "key", x.Key, "before", before[i].Key)
 		}
 	}
 }

@@ -53,6 +53,7 @@ type gateway struct {
 	table   atomic.Pointer[registry.Table] // the latest; nil: none
 	news    chan struct{}                  // it has changed, or the host's networks may have
 	applied atomic.Pointer[applied]        // what the host has by now; nil: nothing
+	routes  []netif.Route                  // that the host has by now; for follow alone
 	known   chan struct{}                  // closed when something was applied
 }
 

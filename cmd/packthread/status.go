@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -59,8 +60,8 @@ func (g *gateway) status() *report {
 		return r
 	}
 	r.Seen, r.Inner, r.Conflicts = table.Seen, a.inner, a.conflicts
-	if a.failed != nil {
-		r.Conflicts = append(r.Conflicts[:len(r.Conflicts):len(r.Conflicts)], a.failed.Error())
+	if failed := errors.Join(a.links, a.routes); failed != nil {
+		r.Conflicts = slices.Concat(r.Conflicts, strings.Split(failed.Error(), "\n"))
 	}
 	if own := table.Gateway(g.name); own != nil {
 		r.Endpoint = own.Endpoint

@@ -6,8 +6,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"vpnd/cmd/internal/registry"
 )
@@ -23,6 +27,10 @@ const (
 	// once; nudgePause is the shortest time between two tables that nudges ask for.
 	nudgeSpread = 300 * time.Millisecond
 	nudgePause  = time.Second
+	// After busy tables in a short time, one of which is forgotten each calmPause, that is
+	// the pause: one gateway that changes all the time must not keep all others busy.
+	busy      = 30
+	calmPause = 10 * time.Second
 	// retryMin and retryMax bound the time to the next try when nexus does not answer.
 	retryMin = time.Second
 	retryMax = pollMax
@@ -57,6 +65,11 @@ type Follower struct {
 
 	nudged bool // nudges reach this place
 	same   int  // tables in a row that had no news
+
+	asked   int           // questions that are not forgotten
+	since   time.Time     // when the last one was forgotten
+	pause   time.Duration // the shortest time to the next question that is not urgent
+	unsaved string        // why the table is not saved
 }
 
 // NewFollower returns a follower that begins with the saved table. changed is called
@@ -126,6 +139,7 @@ func (f *Follower) Run(ctx context.Context) error {
 
 // round registers once, and returns the time to the next round.
 func (f *Follower) round(ctx context.Context, failures *int) time.Duration {
+	f.count()
 	t, err := f.ask(ctx)
 	switch {
 	case err == nil:
@@ -163,7 +177,7 @@ func (f *Follower) setAbort(abort context.CancelFunc) {
 // has said that this gateway is not of the mesh.
 func (f *Follower) fail(err error, failures int) {
 	f.mu.Lock()
-	repeated := f.err != nil && f.err.Error() == err.Error()
+	repeated := f.err != nil && likeness(f.err) == likeness(err)
 	f.err = err
 	out := errors.Is(err, registry.ErrUnknown) || errors.Is(err, registry.ErrDisabled)
 	old := f.table
@@ -178,16 +192,36 @@ func (f *Follower) fail(err error, failures int) {
 	}
 }
 
+// likeness returns what errors of the same cause share: no numbers, such as the port that
+// was used for the one try.
+func likeness(err error) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return -1
+		}
+		return r
+	}, err.Error())
+}
+
 // take takes a table from nexus.
 func (f *Follower) take(t *registry.Table) {
 	f.mu.Lock()
-	if f.same++; f.at.IsZero() || t.Serial != f.table.Serial {
+	t = merge(t, f.table)
+	if f.same++; f.at.IsZero() || !slices.EqualFunc(t.Gateways, f.table.Gateways, f.isOldNews) {
 		f.same = 0
 	}
-	t = merge(t, f.table)
 	f.err, f.at = nil, time.Now()
 	f.mu.Unlock()
 	f.keep(t)
+}
+
+// isOldNews reports whether two entries tell the same of another gateway.
+func (f *Follower) isOldNews(a, b registry.Gateway) bool {
+	if a.Name == f.saved.name && b.Name == a.Name {
+		return true
+	}
+	a.Left, b.Left = 0, 0
+	return reflect.DeepEqual(a, b)
 }
 
 // keep makes a table that of now.
@@ -195,9 +229,14 @@ func (f *Follower) keep(t *registry.Table) {
 	f.mu.Lock()
 	f.table = t
 	f.mu.Unlock()
+	unsaved := ""
 	if err := f.saved.store(t); err != nil {
-		f.log.Warn("table not saved: a restart without nexus would know nobody", "error", err)
+		unsaved = err.Error()
 	}
+	if unsaved != "" && unsaved != f.unsaved {
+		f.log.Warn("table not saved: a restart without nexus would know nobody", "error", unsaved)
+	}
+	f.unsaved = unsaved
 	f.changed(t)
 }
 
@@ -214,7 +253,18 @@ func (f *Follower) untilNext(t *registry.Table) time.Duration {
 			wait = min(wait, g.Left+rand.N(leaseSpread))
 		}
 	}
-	return max(wait, nudgePause)
+	return max(wait, f.pause)
+}
+
+// count counts a question, and sees to how long the pause after it is.
+func (f *Follower) count() {
+	forget := time.Since(f.since) / calmPause
+	f.since = f.since.Add(forget * calmPause)
+	f.asked = max(0, f.asked-int(forget)) + 1
+	f.pause = nudgePause
+	if f.asked > busy {
+		f.pause = calmPause
+	}
 }
 
 // backOff returns the wait after so many failures, with jitter.
@@ -242,7 +292,7 @@ func (f *Follower) wait(ctx context.Context, d time.Duration) {
 			f.mu.Lock()
 			f.nudged = true
 			f.mu.Unlock()
-			soon := max(rand.N(nudgeSpread), nudgePause-time.Since(began))
+			soon := max(rand.N(nudgeSpread), f.pause-time.Since(began))
 			if left := d - time.Since(began); soon < left {
 				timer.Reset(soon)
 			}

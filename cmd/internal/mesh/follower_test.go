@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -314,7 +315,7 @@ func TestPollSoon(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		news := live(registry.Lease)
-		news.Serial = 7
+		news.Gateways[1].Endpoint = netip.MustParseAddrPort("192.0.2.9:1")
 		n.set(news, nil)
 		n.asked()
 		time.Sleep(2 * pollMax)

@@ -44,8 +44,8 @@ func Claim(dir, name string) (*Instance, error) {
 		return nil, fmt.Errorf("control directory: %w", err)
 	}
 	defer turn.Close()
-	path := filepath.Join(dir, name+".sock")
-	lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	path := socketPath(dir, name)
+	lock, err := os.OpenFile(filepath.Join(dir, name+".running"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
@@ -69,6 +69,9 @@ func Claim(dir, name string) (*Instance, error) {
 	}
 	return &Instance{lock, l, path}, nil
 }
+
+// socketPath returns where an instance listens.
+func socketPath(dir, name string) string { return filepath.Join(dir, name+".sock") }
 
 // lockDir has processes that claim a place take turns: who comes first listens before the
 // next one looks.
@@ -121,7 +124,7 @@ func converse(conn net.Conn, obey func(string) []byte) {
 
 // Tell sends a command to the instance of a gateway, and returns its reply.
 func Tell(dir, name, command string) ([]byte, error) {
-	conn, err := net.DialTimeout("unix", filepath.Join(dir, name+".sock"), controlTimeout)
+	conn, err := net.DialTimeout("unix", socketPath(dir, name), controlTimeout)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,9 @@ type Plan struct {
 	Own []netip.Prefix
 	// Peers are the other gateways of the mesh that are there, in the order of their names.
 	Peers []Peer
+	// Outer are the endpoints that lie in their own gateway's networks: packets to them
+	// must not take the route into the mesh.
+	Outer []netip.Addr
 	// Conflicts are what cannot be done as the table says, each a sentence for the log.
 	Conflicts []string
 }
@@ -32,8 +35,6 @@ type Peer struct {
 	Endpoint netip.AddrPort
 	// Inner is its own address in its network.
 	Inner netip.Addr
-	// Subnets are where its packets may come from.
-	Subnets []netip.Prefix
 	// Routes lead to it: its subnets but for those that are local here.
 	Routes []netip.Prefix
 }
@@ -72,7 +73,7 @@ func (p *Plan) conflict(format string, args ...any) {
 }
 
 func (p *Plan) peer(g *registry.Gateway, locals []Local) Peer {
-	peer := Peer{Name: g.Name, Key: g.Key, Endpoint: g.Endpoint, Inner: g.Inner, Subnets: g.Subnets}
+	peer := Peer{Name: g.Name, Key: g.Key, Endpoint: g.Endpoint, Inner: g.Inner}
 	for _, subnet := range g.Subnets {
 		if p.isRoutable(g.Name, subnet, locals) {
 			peer.Routes = append(peer.Routes, subnet)
@@ -88,7 +89,7 @@ func (p *Plan) isRoutable(name string, subnet netip.Prefix, locals []Local) bool
 	for _, l := range locals {
 		switch {
 		case !l.Prefix.Overlaps(subnet):
-		case l.Prefix.Bits() <= subnet.Bits():
+		case l.Covers(subnet):
 			p.conflict("%v of %s is not reached: it lies in %v, which is local here%s; renumber one of them", subnet, name, l.Prefix, l.where())
 			return false
 		default:
@@ -96,6 +97,11 @@ func (p *Plan) isRoutable(name string, subnet netip.Prefix, locals []Local) bool
 		}
 	}
 	return true
+}
+
+// Covers reports whether a network is local as a whole.
+func (l Local) Covers(p netip.Prefix) bool {
+	return l.Prefix.Bits() <= p.Bits() && l.Prefix.Overlaps(p)
 }
 
 func (l Local) where() string {
@@ -107,17 +113,27 @@ func (l Local) where() string {
 
 // avoidLoops takes away endpoints that routes of the mesh lead to: packets of the link
 // would go into a link. A peer tells its endpoint, but routes come from the network
-// file, so the route stays.
+// file, so the route stays. A gateway may have a public outer address in its own network:
+// that one address is reached outside of the mesh.
 func (p *Plan) avoidLoops() {
 	for i := range p.Peers {
 		peer := &p.Peers[i]
+		addr := peer.Endpoint.Addr()
+		outer := false
 		for _, other := range p.Peers {
-			inside := func(r netip.Prefix) bool { return r.Contains(peer.Endpoint.Addr()) }
-			if slices.ContainsFunc(other.Routes, inside) {
+			j := slices.IndexFunc(other.Routes, func(r netip.Prefix) bool { return r.Contains(addr) })
+			if j < 0 {
+				continue
+			}
+			outer = other.Name == peer.Name && !addr.IsPrivate() && !slices.Contains(other.Routes, netip.PrefixFrom(addr, addr.BitLen()))
+			if !outer {
 				p.conflict("%s is not called at %v: this address is in the network of %s", peer.Name, peer.Endpoint, other.Name)
 				peer.Endpoint = netip.AddrPort{}
 				break
 			}
+		}
+		if outer {
+			p.Outer = append(p.Outer, addr)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 // Saved is the place of a gateway's last table, so that a restart needs no nexus.
 type Saved struct {
+	name        string
 	path        string
 	own, server crypto.PublicKey
 }
@@ -24,7 +25,7 @@ func NewSaved(dir, name string, own, server crypto.PublicKey) (*Saved, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	return &Saved{filepath.Join(dir, name+".table"), own, server}, nil
+	return &Saved{name, filepath.Join(dir, name+".table"), own, server}, nil
 }
 
 // makeDir makes a directory for this user only. One that is there has to be such a one.

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"vpnd/cmd/internal/meshlab"
+)
+
+// rewrite changes the network file.
+func (w *world) rewrite(old, new string) {
+	w.t.Helper()
+	text, err := os.ReadFile(w.Path("networks"))
+	must(w.t, err)
+	if !strings.Contains(string(text), old) {
+		w.t.Fatalf("no %q in %s", old, text)
+	}
+	must(w.t, os.WriteFile(w.Path("networks"), []byte(strings.Replace(string(text), old, new, 1)), 0o600))
+}
+
+// reaches waits until a gateway reaches an address.
+func (w *world) reaches(what string, from *meshlab.Site, to netip.Addr) {
+	w.t.Helper()
+	if _, err := from.Gateway.WaitPing(w.ctx, to, 50*time.Millisecond); err != nil {
+		w.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// TestForeignRoute has a host with a route that is in the way of one network: the others
+// are reached all the same, and withdrawn ones go.
+func TestForeignRoute(t *testing.T) {
+	w := newWorld(t, meshlab.Config{Sites: 3, Bare: true})
+	one, two, three := w.Sites[0], w.Sites[1], w.Sites[2]
+	must(t, one.Gateway.Do(func() error {
+		dst := net.IPNet{IP: two.Addr().AsSlice(), Mask: net.CIDRMask(32, 32)}
+		return netlink.RouteAdd(&netlink.Route{Dst: &dst, Type: unix.RTN_UNREACHABLE})
+	}))
+	w.start()
+	w.reaches("a network that is not concerned", one, three.Addr())
+	w.until(one, "told of the conflict", func(r report) bool {
+		return len(r.Conflicts) == 1 && strings.Contains(r.Conflicts[0], "net2 is not reached")
+	})
+	if _, err := three.Kill(w.ctx, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	w.until(one, "without the network that has left", func(report) bool { return !w.hasRoute(one, three) })
+}
+
+// TestOuterAddressInOwnNetwork has a gateway whose outer address is in its own public
+// network, and another one with its inner address on lo.
+func TestOuterAddressInOwnNetwork(t *testing.T) {
+	w := newWorld(t, meshlab.Config{Sites: 2, Bare: true})
+	w.rewrite("subnet=10.77.1.1/32", "subnet=198.18.1.0/24\n    inner=198.18.1.2")
+	one, two := w.Sites[0], w.Sites[1]
+	must(t, two.Gateway.Do(func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		addr, _ := netlink.ParseAddr(two.Subnet().String())
+		return netlink.AddrAdd(lo, addr)
+	}))
+	w.start()
+	w.until(two, "linked", func(r report) bool { return r.peer(one.Name).State == "up" && len(r.Conflicts) == 0 })
+	w.until(one, "linked", func(r report) bool { return r.peer(two.Name).State == "up" && len(r.Conflicts) == 0 })
+	w.reaches("to lo", one, two.Addr())
+	w.reaches("from lo", two, netip.MustParseAddr("198.18.1.2"))
+}
