@@ -30,6 +30,21 @@ func (w *world) certificate(name string) {
 	w.write(name+".key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
 }
 
+// The server bounds connections, so a connection has one request at a time: none is
+// HTTP/2.
+func TestHTTP1Only(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "lahm")
+	w.certificate("nexus")
+	w.serve("certificate_path = nexus.crt", "certificate_key_path = nexus.key")
+	c, err := tls.Dial("tcp", w.host(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2", "http/1.1"}})
+	must(t, err)
+	defer c.Close()
+	if got := c.ConnectionState().NegotiatedProtocol; got != "http/1.1" {
+		t.Errorf("the connection is of the protocol %q", got)
+	}
+}
+
 // A certificate that was renewed is used without a restart.
 func TestCertificateRenewed(t *testing.T) {
 	t.Parallel()

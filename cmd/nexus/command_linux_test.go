@@ -102,7 +102,7 @@ func TestMakeKey(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, "lahm")
 	for _, tt := range []struct {
 		args string
 		code int

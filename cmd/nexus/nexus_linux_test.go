@@ -45,7 +45,7 @@ func TestRegister(t *testing.T) {
 			t.Errorf("live: %v", got)
 		}
 		g := table.Gateway("berlin")
-		if g.Endpoint != netip.MustParseAddrPort("127.0.0.1:2002") || g.Key != w.keys["berlin"].Public() ||
+		if table.Seen != netip.MustParseAddr("127.0.0.1") || g.Endpoint.IsValid() || g.Key != w.keys["berlin"].Public() ||
 			len(g.Subnets) != 1 || g.Subnets[0] != netip.MustParsePrefix("10.0.1.0/24") || g.Left > registry.Lease || g.Left < registry.Lease-patience {
 			t.Errorf("gateway %+v", g)
 		}

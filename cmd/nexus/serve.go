@@ -38,7 +38,10 @@ func runServer(ctx context.Context, file string, stderr io.Writer) error {
 		return exit.With(exit.Config, err)
 	}
 	h := registry.NewHandler(s.own, s.Password, networks.get, s.store, log)
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true) // of HTTP/2 a connection can have 250 requests at once
 	server := &http.Server{
+		Protocols:         protocols,
 		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,

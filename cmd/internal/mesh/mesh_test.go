@@ -3,7 +3,6 @@ package mesh
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -80,7 +79,7 @@ func (m *member) peers() string {
 	}
 	var s []string
 	for _, p := range m.plan.Peers {
-		s = append(s, fmt.Sprintf("%s:%d", p.Name, p.Endpoint.Port()))
+		s = append(s, p.Name) // nexus does not publish endpoints on its own host
 	}
 	return strings.Join(s, " ")
 }
@@ -90,7 +89,7 @@ func (m *member) until(peers ...*member) {
 	m.t.Helper()
 	var want []string
 	for _, p := range peers {
-		want = append(want, fmt.Sprintf("%s:%d", p.name, p.port))
+		want = append(want, p.name)
 	}
 	began := time.Now()
 	for limit := time.After(patience); m.peers() != strings.Join(want, " "); {

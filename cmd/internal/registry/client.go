@@ -57,6 +57,8 @@ type Client struct {
 	serial uint64
 	sign   *crypto.Sign // nil until nexus has answered
 	proof  [proofSize]byte
+	// published is this gateway's address in the last table.
+	published netip.Addr
 	// While a question is under way its answer may bring another sign. The last datagram
 	// is looked at once more then.
 	underWay bool
@@ -149,10 +151,13 @@ func (c *Client) learn(a *answer) (latest bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if a.Epoch != c.epoch {
-		c.proof, c.serial = [proofSize]byte{}, 0
+		c.proof, c.serial, c.published = [proofSize]byte{}, 0, netip.Addr{}
 	}
 	if a.status == done {
-		c.serial = a.Serial
+		c.serial, c.published = a.Serial, netip.Addr{}
+		if own := a.Gateway(c.name); own != nil {
+			c.published = own.Endpoint.Addr()
+		}
 	}
 	c.epoch, c.number = a.Epoch, a.Number
 	c.sign = new(crypto.NewSign(a.signKey))
@@ -236,8 +241,9 @@ func (c *Client) receive(datagram []byte) (ask bool) {
 	if datagram[0] == nudgeLetter {
 		return binary.BigEndian.Uint64(datagram[1:]) > c.serial
 	}
+	// One that is not needed may be an old one that somebody has recorded.
 	proof := [proofSize]byte(datagram[1:])
-	if proof == c.proof {
+	if proof == c.proof || !c.declared.IsValid() || c.declared == c.published {
 		return false
 	}
 	c.proof = proof

@@ -13,7 +13,11 @@ import (
 
 // TestEndpoints has the ways to be published.
 func TestEndpoints(t *testing.T) {
-	w := newWorld(t, "a", "b")
+	w := newWorld(t, "a", "b", "off")
+	w.edit("b", func(n *settings.Network) { n.Subnets = append(n.Subnets, netip.MustParsePrefix("203.0.113.0/24")) })
+	w.edit("off", func(n *settings.Network) {
+		n.Disabled, n.Subnets = true, []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}
+	})
 	s := w.settings()
 	s.Port = 2003
 	a := w.clientWith("a", w.keys["a"], s)
@@ -23,7 +27,14 @@ func TestEndpoints(t *testing.T) {
 		want       string
 	}{
 		{"seen", "192.0.2.1:1", func(*settings.Network) {}, "192.0.2.1:2003"},
-		{"loopback", "127.0.0.1:1", func(*settings.Network) {}, "127.0.0.1:2003"},
+		{"nexus's own host", "127.0.0.1:1", func(*settings.Network) {}, "invalid AddrPort"},
+		{"private", "192.168.7.1:1", func(*settings.Network) {}, "192.168.7.1:2003"},
+		{"in its own network", "10.0.0.1:1", func(*settings.Network) {}, "invalid AddrPort"},
+		{"in the network of another one", "10.0.1.7:1", func(*settings.Network) {}, "invalid AddrPort"},
+		{"in its own public network", "198.51.100.1:1", func(n *settings.Network) {
+			n.Subnets = append(n.Subnets, netip.MustParsePrefix("198.51.100.0/24"))
+		}, "198.51.100.1:2003"},
+		{"in the public network of another one", "203.0.113.1:1", func(*settings.Network) {}, "invalid AddrPort"},
 		{"of the network file", "192.0.2.1:1", func(n *settings.Network) { n.Address = netip.MustParseAddr("203.0.113.1") }, "203.0.113.1:2003"},
 		{"port of the network file", "192.0.2.1:1", func(n *settings.Network) { n.Port = 4000 }, "203.0.113.1:4000"},
 		{"only the port", "192.0.2.1:1", func(n *settings.Network) { n.Address = netip.Addr{} }, "192.0.2.1:4000"},
@@ -62,6 +73,7 @@ func TestDeclared(t *testing.T) {
 			t.Errorf("endpoint %v, want %s", got, want)
 		}
 	}
+	_, recorded := w.declare("203.0.113.2")
 	a, check := w.declare("203.0.113.1")
 	endpoint(a, "192.0.2.1:2002")
 	if b := w.client("b"); b.Receive(check) {
@@ -78,6 +90,16 @@ func TestDeclared(t *testing.T) {
 	if parcels, _ := w.handler.mail.take(); len(parcels) != 0 {
 		t.Errorf("%d checks of what was proved", len(parcels))
 	}
+	if a.Receive(recorded) {
+		t.Error("a recorded check of another address is taken, and the proof forgotten")
+	}
+	w.from.Store("203.0.113.1:4000")
+	endpoint(w.clientWith("a", w.keys["a"], &settings.Packthread{URL: w.server.URL, ServerKey: w.own.Public(), Password: testPassword,
+		Port: 2002, Address: netip.MustParseAddr("203.0.113.1")}), "203.0.113.1:2002")
+	if parcels, _ := w.handler.mail.take(); len(parcels) != 0 {
+		t.Errorf("%d checks of what nexus has seen", len(parcels))
+	}
+	w.from.Store("192.0.2.1:4000")
 	// The proof is that of one address, one port, one gateway and one epoch.
 	for name, change := range map[string]func(*Client){
 		"another address": func(c *Client) { c.declared = netip.MustParseAddr("203.0.113.2") },

@@ -48,12 +48,12 @@ func FuzzAnswer(f *testing.F) {
 		}
 		last := ""
 		for _, g := range a.Gateways {
-			if settings.CheckName(g.Name) != nil || g.Name <= last || g.State > Unheard || len(g.Subnets) == 0 || g.Endpoint.IsValid() && g.Endpoint.Port() == 0 {
+			if settings.CheckName(g.Name) != nil || g.Name <= last || g.State > Unheard || len(g.Subnets) == 0 || g.Endpoint.IsValid() && (g.Endpoint.Port() == 0 || !reachable(g.Endpoint.Addr())) {
 				t.Errorf("gateway %+v behind %s", g, last)
 			}
 			last = g.Name
 			for _, p := range g.Subnets {
-				if !p.IsValid() || p != p.Masked() {
+				if !p.IsValid() || p != p.Masked() || settings.CheckSubnet(p) != nil {
 					t.Errorf("subnet %v", p)
 				}
 			}
@@ -75,7 +75,7 @@ func FuzzReceive(f *testing.F) {
 	f.Add(nudge(sign, 5), false)
 	f.Add([]byte{nudgeLetter}, true)
 	f.Fuzz(func(t *testing.T, datagram []byte, right bool) {
-		c := &Client{serial: 5, sign: &sign}
+		c := &Client{serial: 5, sign: &sign, declared: netip.MustParseAddr("203.0.113.1")}
 		if end := len(datagram) - crypto.SignSize; right && end >= 0 {
 			copy(datagram[end:], sign.Tag(datagram[:end])) // what stands behind the tag
 		}

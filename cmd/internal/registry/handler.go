@@ -31,6 +31,8 @@ type Handler struct {
 	store    *Store
 	log      *slog.Logger
 	mail     mail
+	// What callers can bring about as often as they like.
+	callers, twins, failures logLimit
 }
 
 // NewHandler returns a handler. networks returns what stands in the network file at
@@ -81,7 +83,7 @@ func (h *Handler) serve(r *http.Request) (letter []byte, refused *refusal) {
 	}
 	q, err := parseRequest(asked.Text)
 	if err != nil {
-		h.log.Warn("registration is malformed", "key", asked.From, "from", r.RemoteAddr, "error", err)
+		h.callers.log(h.log, slog.LevelWarn, "registration is malformed", "key", asked.From, "from", r.RemoteAddr, "error", err)
 		return nil, refuseForm
 	}
 	a, err := h.answer(r, asked.From, q)
@@ -89,7 +91,7 @@ func (h *Handler) serve(r *http.Request) (letter []byte, refused *refusal) {
 		letter, err = asked.Answer(a.encode())
 	}
 	if err != nil {
-		h.log.Error("registration failed", "name", q.name, "from", r.RemoteAddr, "error", err)
+		h.failures.log(h.log, slog.LevelError, "registration failed", "name", q.name, "from", r.RemoteAddr, "error", err)
 		return nil, failed
 	}
 	return letter, nil
@@ -146,9 +148,11 @@ type visit struct {
 	networks []settings.Network
 	network  *settings.Network
 
-	answer answer
-	tell   bool // the others of what has changed
-	moved  bool // to another endpoint, or it is back
+	answer   answer
+	gateways []Gateway // as nexus reaches them
+	tell     bool      // the others of what has changed
+	moved    bool      // to another endpoint, or it is back
+	late     bool      // the number was taken already
 }
 
 // belongs looks for the gateway in the network file. If it is not there, or disabled,
@@ -158,7 +162,7 @@ func (v *visit) belongs(networks []settings.Network) bool {
 	i := slices.IndexFunc(networks, func(n settings.Network) bool { return n.Name == v.q.name && n.Key == v.from })
 	switch {
 	case i < 0:
-		v.h.log.Warn("no network has this name and this key", "name", v.q.name, "key", v.from, "from", v.seen)
+		v.h.callers.log(v.h.log, slog.LevelWarn, "no network has this name and this key", "name", v.q.name, "key", v.from, "from", v.seen)
 		v.answer = answer{status: unknown, Table: Table{Seen: v.seen}}
 		return false
 	case networks[i].Disabled:
@@ -179,14 +183,16 @@ func (v *visit) update(s *state) (store bool) {
 	v.answer = answer{status: again, signKey: signOf(v.h.own, v.network.Key, s.epoch).Key(),
 		Table: Table{Epoch: s.epoch, Number: s.last(v.q.name), Seen: v.seen}}
 	if !s.isNew(v.q) {
+		v.late = v.q.epoch == s.epoch && v.q.number <= s.last(v.q.name) && s.isLive(v.q.name)
 		return false
 	}
 	endpoint := v.endpoint(s.epoch)
 	i, known := s.find(v.q.name)
 	v.moved = !known || s.entries[i].endpoint != endpoint || s.entries[i].until <= s.saved
-	others := s.settle(s.gateways(v.networks)) // leases that ended, the network file
+	others := s.settle(published(s.gateways(v.networks))) // leases that ended, the network file
 	e := s.take(v.q, v.network, endpoint)
-	list := s.gateways(v.networks)
+	v.gateways = s.gateways(v.networks)
+	list := published(v.gateways)
 	own := s.settle(list) && e.mayTell(s.saved)
 	v.tell = others || own
 	v.answer.status, v.answer.Number, v.answer.Serial, v.answer.Gateways = done, v.q.number, s.serial, list
@@ -202,10 +208,25 @@ func (v *visit) endpoint(epoch Epoch) netip.AddrPort {
 		return netip.AddrPortFrom(v.network.Address, port)
 	case declared.IsValid() && v.q.proof == v.proof(epoch):
 		return declared
-	case reachable(v.seen) || v.seen.IsLoopback():
+	case (reachable(v.seen) || v.seen.IsLoopback()) && !v.isInside():
 		return netip.AddrPortFrom(v.seen, port)
 	}
 	return netip.AddrPort{}
+}
+
+// isInside reports whether the address that was seen leads into a network of the mesh, so
+// that it is of no use outside. A public one may be the outer address of a gateway that has
+// its whole public network in the mesh.
+func (v *visit) isInside() bool {
+	for _, n := range v.networks {
+		if n.Disabled || n.Name == v.q.name && !v.seen.IsPrivate() {
+			continue
+		}
+		if slices.ContainsFunc(n.Subnets, func(p netip.Prefix) bool { return p.Contains(v.seen) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // port returns the port that is published.
@@ -227,6 +248,10 @@ func (v *visit) proof(epoch Epoch) [proofSize]byte {
 // report logs what changed, and says what is to be sent after the answer.
 func (v *visit) report() {
 	a := &v.answer
+	if v.late {
+		v.h.twins.log(v.h.log, slog.LevelWarn, "registration has an old number: another gateway has this key, too, or a recorded one was sent again",
+			"name", v.q.name, "from", v.seen)
+	}
 	if a.status != done {
 		return
 	}
@@ -238,11 +263,11 @@ func (v *visit) report() {
 		v.h.log.Info("gateway registered", "name", v.q.name, "endpoint", own.Endpoint, "from", v.seen)
 	}
 	if v.tell {
-		v.h.mail.nudge(a.Epoch, a.Serial, v.q.name, a.Gateways)
+		v.h.mail.nudge(a.Epoch, a.Serial, v.q.name, v.gateways)
 	}
 	if declared := v.declared(); declared.IsValid() && v.q.kind == register {
-		if proof := v.proof(a.Epoch); proof != v.q.proof {
-			v.h.mail.add(parcel{declared, check(crypto.NewSign(a.signKey), proof)})
+		if a.Gateway(v.q.name).Endpoint != declared {
+			v.h.mail.add(parcel{declared, check(crypto.NewSign(a.signKey), v.proof(a.Epoch))})
 		}
 	}
 }

@@ -234,6 +234,59 @@ func TestLog(t *testing.T) {
 	step("stranger", `level=WARN msg="no network has this name and this key" name=a key="`+w.keys["b"].Public().String()+`" from=192.0.2.2`)
 }
 
+// TestTwoWithOneKey runs one gateway on two machines, and then one that starts again.
+func TestTwoWithOneKey(t *testing.T) {
+	const warning = `level=WARN msg="registration has an old number: another gateway has this key, too, or a recorded one was sent again" name=a from=`
+	w := newWorld(t, "a")
+	one, two := w.client("a"), w.client("a")
+	for range 3 {
+		w.from.Store("198.51.100.1:4711")
+		w.register(one)
+		w.from.Store("198.51.100.2:4711")
+		w.register(two)
+	}
+	if text := w.log.String(); strings.Count(text, warning+"198.51.100.1") != 2 || strings.Count(text, warning+"198.51.100.2") != 2 {
+		t.Errorf("the log has %s", text)
+	}
+	before := strings.Count(w.log.String(), warning)
+	saved := w.register(two)
+	if err := two.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	three := w.client("a")
+	three.Resume(saved)
+	w.register(three)
+	w.register(w.client("a"))
+	if after := strings.Count(w.log.String(), warning); after != before {
+		t.Errorf("%d warnings about one that was started again:\n%s", after-before, w.log)
+	}
+}
+
+// TestLogBounded has callers ask again and again.
+func TestLogBounded(t *testing.T) {
+	const n = 10 * logBurst
+	w := newWorld(t, "a")
+	ask := func(what string, n int, ask func()) {
+		t.Helper()
+		for range n {
+			ask()
+		}
+		if lines := strings.Count(w.log.String(), what); lines < logBurst || lines > logBurst+n/10 {
+			t.Errorf("%d lines in the log with %q", lines, what)
+		}
+	}
+	thief := w.clientWith("a", identity(t), w.settings())
+	ask("no network has this name", n, func() { thief.Register(t.Context()) })
+	w.register(w.client("a"))
+	twin := (&request{epoch: w.state().epoch, number: 1, kind: register, port: 2002, name: "a"}).encode()
+	w.ask(w.keys["a"], twin)
+	ask("has an old number", n, func() { w.ask(w.keys["a"], twin) })
+	w.mu.Lock()
+	w.bad = errors.New("networks:7: a mistake")
+	w.mu.Unlock()
+	ask("registration failed", n, func() { thief.Register(t.Context()) })
+}
+
 // What a gateway's question may not hold.
 func TestQuestions(t *testing.T) {
 	w := newWorld(t, "a")

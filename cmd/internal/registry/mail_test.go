@@ -123,6 +123,7 @@ func TestNudges(t *testing.T) {
 // moves.
 func TestNudgesBounded(t *testing.T) {
 	w := newWorld(t, "a", "b", "c")
+	w.from.Store("192.0.2.1:4000")
 	at := func(name string, port uint16) *Client {
 		s := w.settings()
 		s.Port = port

@@ -216,13 +216,15 @@ func (r *reader) gateway() Gateway {
 	g := Gateway{Name: r.text(), Key: crypto.PublicKey(r.take(32)), Inner: r.addr()}
 	addr, port := r.addr(), r.u16()
 	g.Endpoint = netip.AddrPortFrom(addr, port)
-	if addr.IsValid() != (port != 0) {
+	if addr.IsValid() != (port != 0) || addr.IsValid() && !reachable(addr) {
 		r.bad = true
 	}
 	g.State, g.Left = State(r.u8()), time.Duration(r.u16())*time.Second
 	count := int(r.u8())
 	for range count {
-		g.Subnets = append(g.Subnets, r.prefix())
+		p := r.prefix()
+		r.bad = r.bad || settings.CheckSubnet(p) != nil
+		g.Subnets = append(g.Subnets, p)
 	}
 	isIn := func(p netip.Prefix) bool { return p.Contains(g.Inner) }
 	if settings.CheckName(g.Name) != nil || g.State > Unheard || !slices.ContainsFunc(g.Subnets, isIn) {

@@ -65,7 +65,24 @@ func TestAnswerForms(t *testing.T) {
 		"IPv4 as IPv6": func(a *answer) {
 			a.Gateways[1].Subnets = append(a.Gateways[1].Subnets, netip.MustParsePrefix("::ffff:0:0/96"))
 		},
-		"too many": func(a *answer) { a.Gateways = make([]Gateway, settings.MaxNetworks+1) },
+		"everything": func(a *answer) {
+			a.Gateways[1].Subnets = append(a.Gateways[1].Subnets, netip.MustParsePrefix("0.0.0.0/0"))
+		},
+		"everything of IPv6": func(a *answer) { a.Gateways[1].Subnets = append(a.Gateways[1].Subnets, netip.MustParsePrefix("::/0")) },
+		"loopback network": func(a *answer) {
+			a.Gateways[1].Subnets = append(a.Gateways[1].Subnets, netip.MustParsePrefix("127.0.0.0/8"))
+		},
+		"groups": func(a *answer) {
+			a.Gateways[1].Subnets = append(a.Gateways[1].Subnets, netip.MustParsePrefix("224.0.0.0/4"))
+		},
+		"network of one link": func(a *answer) {
+			a.Gateways[1].Subnets = append(a.Gateways[1].Subnets, netip.MustParsePrefix("169.254.0.0/16"))
+		},
+		"loopback endpoint":       func(a *answer) { a.Gateways[1].Endpoint = netip.MustParseAddrPort("127.0.0.1:22") },
+		"loopback endpoint, IPv6": func(a *answer) { a.Gateways[1].Endpoint = netip.MustParseAddrPort("[::1]:22") },
+		"group as endpoint":       func(a *answer) { a.Gateways[1].Endpoint = netip.MustParseAddrPort("224.0.0.1:22") },
+		"endpoint of one link":    func(a *answer) { a.Gateways[1].Endpoint = netip.MustParseAddrPort("[fe80::1]:22") },
+		"too many":                func(a *answer) { a.Gateways = make([]Gateway, settings.MaxNetworks+1) },
 	} {
 		a := fullAnswer()
 		change(a)

@@ -155,7 +155,14 @@ func (e *entry) mayTell(now time.Duration) bool {
 	return true
 }
 
-// gateways returns all gateways of the mesh.
+// isLive reports whether a gateway has a lease.
+func (s *state) isLive(name string) bool {
+	i, ok := s.find(name)
+	return ok && s.entries[i].until > s.saved
+}
+
+// gateways returns all gateways of the mesh, with the endpoints at which nexus reaches
+// them.
 func (s *state) gateways(networks []settings.Network) []Gateway {
 	list := make([]Gateway, 0, len(networks))
 	for _, n := range networks {
@@ -175,6 +182,18 @@ func (s *state) gateways(networks []settings.Network) []Gateway {
 		list = append(list, g)
 	}
 	slices.SortFunc(list, func(a, b Gateway) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// published returns gateways as the others are told them. One on nexus's own host has an
+// address that means themselves to them.
+func published(list []Gateway) []Gateway {
+	list = slices.Clone(list)
+	for i := range list {
+		if g := &list[i]; !reachable(g.Endpoint.Addr()) {
+			g.Endpoint = netip.AddrPort{}
+		}
+	}
 	return list
 }
 

@@ -93,6 +93,9 @@ func (p *networkParser) compare() {
 		size += n.size()
 	}
 	p.overlaps()
+	if len(p.networks) == 0 && len(p.list) == 0 {
+		p.add(0, "there is no network in it, as if a full disk had emptied it: to leave a network out, disable it")
+	}
 	if size > MaxTable {
 		p.add(0, "names and subnets need %d bytes in the answer to a gateway: at most %d", size, MaxTable)
 	}

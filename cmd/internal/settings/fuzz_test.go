@@ -53,7 +53,7 @@ func FuzzNetworks(f *testing.F) {
 				t.Errorf("%v is not in %v", n.Inner, n.Subnets)
 			}
 		}
-		if size > MaxTable || len(networks) > MaxNetworks {
+		if len(networks) == 0 || size > MaxTable || len(networks) > MaxNetworks {
 			t.Errorf("%d networks of %d bytes", len(networks), size)
 		}
 	})
@@ -86,7 +86,7 @@ func FuzzPackthread(f *testing.F) {
 			checkProblems(t, err)
 			return
 		}
-		if !strings.HasPrefix(p.URL, "http") || p.Port == 0 || len(p.Password) < minPassword || !filepath.IsAbs(p.KeyFile) || !filepath.IsAbs(p.StateDir) ||
+		if !strings.HasPrefix(p.URL, "http") || p.Port == 0 || p.Port == callPort || len(p.Password) < minPassword || !filepath.IsAbs(p.KeyFile) || !filepath.IsAbs(p.StateDir) ||
 			p.Address.IsValid() && !p.Address.IsGlobalUnicast() {
 			t.Errorf("settings %+v", p)
 		}

@@ -176,16 +176,25 @@ func (p *networkParser) subnet(n int, value string) error {
 		return fmt.Errorf("subnet: %s is not address/bits, such as 192.168.20.0/24", quote(value))
 	case prefix != prefix.Masked():
 		return fmt.Errorf("subnet: %v has bits behind its end: %v is the network", prefix, prefix.Masked())
-	case prefix.Bits() == 0:
-		return errors.New("subnet: this is everything, the way out to the Internet too")
 	}
-	for _, no := range unfit {
-		if prefix.Overlaps(no) {
-			return fmt.Errorf("subnet: %v overlaps %v, which no network can have", prefix, no)
-		}
+	if err := CheckSubnet(prefix); err != nil {
+		return fmt.Errorf("subnet: %w", err)
 	}
 	p.current.Subnets = append(p.current.Subnets, prefix)
 	p.where = append(p.where, subnetLine{prefix, p.current.Name, n})
+	return nil
+}
+
+// CheckSubnet says why no network of a mesh can have these addresses.
+func CheckSubnet(prefix netip.Prefix) error {
+	if prefix.Bits() == 0 {
+		return errors.New("this is everything, the way out to the Internet too")
+	}
+	for _, no := range unfit {
+		if prefix.Overlaps(no) {
+			return fmt.Errorf("%v overlaps %v, which no network can have", prefix, no)
+		}
+	}
 	return nil
 }
 

@@ -53,6 +53,8 @@ var networkProblems = []struct {
 	name, text string
 	want       []string
 }{
+	{"empty", "", []string{"f: there is no network in it, as if a full disk had emptied it: to leave a network out, disable it"}},
+	{"comments", "# the mesh\n\n", []string{"f: there is no network in it, as if a full disk had emptied it: to leave a network out, disable it"}},
 	{"climbing name", network("../etc", 1, "10.0.0.0/24"), []string{`f:1: "../etc" is no name of a network: letters, digits, - _ and . belong there`}},
 	{"dots", network("..", 1, "10.0.0.0/24"), []string{`f:1: ".." is no name of a network: it begins with a letter or a digit`}},
 	{"minus", network("-f", 1, "10.0.0.0/24"), []string{`f:1: "-f" is no name of a network: it begins with a letter or a digit`}},

@@ -49,7 +49,7 @@ func ParsePackthread(file, text string) (*Packthread, error) {
 		{"server_addr", true, server.setAddr},
 		{"server_port", false, setPort(&server.port)},
 		{"cgi_script", false, server.setScript},
-		{"port", false, setPort(&p.Port)},
+		{"port", false, p.setPort},
 		{"password", true, setPassword(&p.Password)},
 		{"server_key", true, p.setServerKey},
 		{"address", false, p.setAddress},
@@ -130,6 +130,19 @@ func (p *Packthread) setServerKey(value string) (err error) {
 		err = fmt.Errorf("is not what nexus -m printed: %w", err)
 	}
 	return err
+}
+
+// callPort is where this gateway calls others from, through a third one.
+const callPort = 2003
+
+func (p *Packthread) setPort(value string) error {
+	if err := setPort(&p.Port)(value); err != nil {
+		return err
+	}
+	if p.Port == callPort {
+		return fmt.Errorf("%d is where calls through a third gateway come from: choose another one", callPort)
+	}
+	return nil
 }
 
 func (p *Packthread) setAddress(value string) error {

@@ -126,12 +126,12 @@ func TestValues(t *testing.T) {
 
 func goodPackthread() string {
 	return "server_addr = 'www.example.org'\nserver_port = 8080\ncgi_script = '/cgi-bin/nexus.cgi' # empty: direct\n" +
-		"port = 2003\npassword = 'correct horse battery'\nserver_key = '" + key(1).String() + "'\n"
+		"port = 2004\npassword = 'correct horse battery'\nserver_key = '" + key(1).String() + "'\n"
 }
 
 func TestPackthread(t *testing.T) {
 	want := &Packthread{URL: "http://www.example.org:8080/cgi-bin/nexus.cgi", ServerKey: key(1), Password: "correct horse battery",
-		Port: 2003, KeyFile: "/etc/dynvpn/packthread.key", StateDir: "/var/lib/packthread"}
+		Port: 2004, KeyFile: "/etc/dynvpn/packthread.key", StateDir: "/var/lib/packthread"}
 	got, err := ParsePackthread("/etc/dynvpn/packthread.conf", goodPackthread())
 	compare := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 	if err != nil || !cmp.Equal(got, want, compare) {
@@ -142,6 +142,8 @@ func TestPackthread(t *testing.T) {
 	if err != nil || !cmp.Equal(got, want, compare) {
 		t.Errorf("error %v: %s", err, cmp.Diff(want, got, compare))
 	}
+	_, err = ParsePackthread("p", strings.Replace(goodPackthread(), "2004", "2003", 1))
+	wantProblems(t, err, "p:4: port 2003 is where calls through a third gateway come from: choose another one")
 	_, err = ParsePackthread("p", "")
 	wantProblems(t, err, "p: server_addr is missing", "p: password is missing", "p: server_key is missing")
 }
