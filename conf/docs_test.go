@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -93,6 +94,76 @@ func TestCompareManual(t *testing.T) {
 		{"one unknown", whole + ".It Ic xyzzy\n", []string{"an item for the unknown xyzzy"}},
 	} {
 		if got := compareManual(tt.page); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestMacros looks through all pages for words that mandoc takes for macros, and for
+// items that it skips.
+func TestMacros(t *testing.T) {
+	pages, err := filepath.Glob("../docs/*.[58]")
+	if err != nil || len(pages) != 4 {
+		t.Fatalf("pages %q, %v", pages, err)
+	}
+	for _, path := range pages {
+		page, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, problem := range strayMacros(string(page)) {
+			t.Errorf("%s: %s", filepath.Base(path), problem)
+		}
+	}
+}
+
+var (
+	// strayMacro begins a line of text with an English word that is a macro. Others of
+	// these words, but for No, have no use further on either.
+	strayMacro = regexp.MustCompile(`^\.(?:It|[SDPQBA]q|Ql|Li|Sy|Em|Ss|Sh|Nd|Dl|D1)(?: (?:Ad|An|At|Do|Em|In|No|Re|So|St|Ta|Ud)\b| .* (?:An|At|Do|In|So|St) )`)
+	listMacro  = regexp.MustCompile(`^\.(Bl|It|El)\b`)
+)
+
+// strayMacros says which lines of a page do not show what they say.
+func strayMacros(page string) (problems []string) {
+	depth, number := 0, 0
+	for line := range strings.Lines(page) {
+		number++
+		if strayMacro.MatchString(line) {
+			problems = append(problems, fmt.Sprintf("line %d has a word that is a macro: put \\& before it", number))
+		}
+		m := listMacro.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		if m[1] == "Bl" {
+			depth++
+		} else if depth == 0 {
+			problems = append(problems, fmt.Sprintf("line %d is outside of a list", number))
+		} else if m[1] == "El" {
+			depth--
+		}
+	}
+	if depth > 0 {
+		problems = append(problems, "a list is not closed")
+	}
+	return problems
+}
+
+func TestStrayMacros(t *testing.T) {
+	for _, tt := range []struct {
+		name, page string
+		want       []string
+	}{
+		{"clean", ".Bl -tag\n.It Ic a No ... Ic b\n.It Inside\n.It \\&No network\n.Bl -tag\n.It Va x\n.El\n.El\n.Pq Ql a\n", nil},
+		{"item", ".Bl -tag\n.It No network\n.El\n", []string{`line 2 has a word that is a macro: put \& before it`}},
+		{"brackets", "a\n.Pq In brackets\n", []string{`line 2 has a word that is a macro: put \& before it`}},
+		{"further on", ".Dq Li a In brackets\n", []string{`line 1 has a word that is a macro: put \& before it`}},
+		{"no list", ".It Ic a\n", []string{"line 1 is outside of a list"}},
+		{"list that has ended", ".Bl -tag\n.El\n.It Ic a\n.El\n", []string{"line 3 is outside of a list", "line 4 is outside of a list"}},
+		{"open list", ".Bl -tag\n.It Ic a\n", []string{"a list is not closed"}},
+	} {
+		if got := strayMacros(tt.page); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}

@@ -27,7 +27,7 @@ type Error struct {
 // Error returns "file:line: keyword: problem", without the parts that there
 // are not.
 func (e Error) Error() string {
-	s := e.File
+	s := bare(e.File)
 	if e.Line > 0 {
 		s += ":" + strconv.Itoa(e.Line)
 	}
@@ -84,9 +84,25 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
+// longestKeyword is how long a word may be, and keyMarks what it may not hold, to be
+// taken for a keyword.
+const (
+	longestKeyword = 16
+	keyMarks       = ":=/+"
+)
+
+// shown returns a keyword as a message repeats it, safe for a terminal: "" for one that
+// may be a piece of a key, from a line that was broken on the way.
+func shown(keyword string) string {
+	if len(keyword) > longestKeyword || strings.ContainsAny(keyword, keyMarks) {
+		return ""
+	}
+	return bare(keyword)
+}
+
 // bare returns s as it is when it is safe for a terminal, else quoted.
 func bare(s string) string {
-	if q := quote(s); q != `"`+s+`"` {
+	if q := strconv.Quote(s); q != `"`+s+`"` {
 		return q
 	}
 	return s

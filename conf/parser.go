@@ -33,7 +33,7 @@ func (p *parser) report(num int, keyword string, problem error) {
 	p.errs = append(p.errs, Error{
 		File:    p.conf.file,
 		Line:    num,
-		Keyword: bare(keyword),
+		Keyword: shown(keyword),
 		Problem: problem.Error(),
 		cause:   problem,
 	})
@@ -152,7 +152,7 @@ func cutWord(s string) (word, rest string, err error) {
 	case rest != "" && !strings.ContainsRune(" \t#", rune(rest[0])):
 		err = errors.New("a double quote stands inside a word; put the whole word in quotes")
 	case !utf8.ValidString(word):
-		err = fmt.Errorf("%s is not UTF-8 text", quote(word))
+		err = errors.New("a word is not UTF-8 text")
 	}
 	return word, rest, err
 }

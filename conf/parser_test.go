@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -32,6 +33,47 @@ func TestLimits(t *testing.T) {
 	full += strings.Repeat(" ", maxFile-len(full))
 	if _, err := Parse("vpnd.conf", strings.NewReader(full)); err != nil {
 		t.Errorf("%d bytes: %v", len(full), err)
+	}
+}
+
+// TestKeysAreNotRepeated: messages go to logs, and who pastes a key may break its line.
+func TestKeysAreNotRepeated(t *testing.T) {
+	const key = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="
+	for _, tt := range []struct{ name, line, want string }{
+		{"private key", "private:" + key, "c.conf:1: unknown keyword; vpnd.conf(5) lists all there are"},
+		{"secret, indented", "  secret:" + key, "c.conf:1: unknown keyword; vpnd.conf(5) lists all there are"},
+		{"key without its kind", key[:22], "c.conf:1: unknown keyword; vpnd.conf(5) lists all there are"},
+		{"end of a key", key[32:], "c.conf:1: unknown keyword; vpnd.conf(5) lists all there are"},
+		{"end with a slash", "ab/d", "c.conf:1: unknown keyword; vpnd.conf(5) lists all there are"},
+		{"end with a plus", "ab+d", "c.conf:1: unknown keyword; vpnd.conf(5) lists all there are"},
+		{"before a broken word", "private:" + key + ` "x`, "c.conf:1: a double quote opens here and never closes"},
+		{"before a strange blank", "key private:" + key + "\xa0", "c.conf:1: key: a word is not UTF-8 text"},
+		{"short word", "abcdefghijklmnop", "c.conf:1: abcdefghijklmnop: unknown keyword; vpnd.conf(5) lists all there are"},
+		{"longer word", "abcdefghijklmnopq", "c.conf:1: unknown keyword; vpnd.conf(5) lists all there are"},
+		{"strange short word", "\x1b\x1b\x1b\x1b\x1b", `c.conf:1: "\x1b\x1b\x1b\x1b\x1b": unknown keyword; vpnd.conf(5) lists all there are`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("c.conf", strings.NewReader(tt.line+"\n"))
+			var errs Errors
+			if !errors.As(err, &errs) || errs[0].Error() != tt.want {
+				t.Errorf("got %v, want %q first", err, tt.want)
+			}
+			_, err = ParsePeer("ann.peer", strings.NewReader(tt.line+"\n"))
+			for word := range strings.FieldsSeq(tt.line) {
+				if strings.ContainsAny(word, ":=/+") && strings.Contains(err.Error(), word) {
+					t.Errorf("the file of a client: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// TestKeywordsAreRepeated: every keyword that there is stands in messages.
+func TestKeywordsAreRepeated(t *testing.T) {
+	for _, k := range append(Keywords(), PeerKeywords()...) {
+		if shown(k.Name) != k.Name {
+			t.Errorf("%s is shown as %q", k.Name, shown(k.Name))
+		}
 	}
 }
 

@@ -114,9 +114,9 @@ func ParsePeer(path string, r io.Reader) (*Peer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	name := strings.TrimSuffix(filepath.Base(path), PeerSuffix)
-	if !isPeerName(name) {
-		return nil, Errors{{File: path, Problem: "the name of the file is no name for a client; " + peerNameAdvice}}
+	name, err := peerName(path)
+	if err != nil {
+		return nil, err
 	}
 	line, problem := unreadable(text)
 	if len(text) > maxPeerFile {
@@ -148,13 +148,26 @@ func CheckPeerName(name string) error {
 	return fmt.Errorf("%s is no name for a client; %s", quote(name), peerNameAdvice)
 }
 
+// peerName returns the name of the client whose file path is.
+func peerName(path string) (string, error) {
+	name := strings.TrimSuffix(filepath.Base(path), PeerSuffix)
+	if !isPeerName(name) {
+		return "", Errors{{File: path, Problem: "the name of the file is no name for a client; " + peerNameAdvice}}
+	}
+	return name, nil
+}
+
 func isPeerName(s string) bool {
 	strange := func(r rune) bool { return !isLetter(r) && !isDigit(r) && !strings.ContainsRune("-_.", r) }
 	return s != "" && len(s) <= maxPeerName && s[0] != '.' && s[0] != '-' && !strings.ContainsFunc(s, strange)
 }
 
-// readPeer reads the file of a peer. It holds a secret.
+// readPeer reads the file of a peer. It holds a secret. A name that may be no client's
+// does not come into other errors.
 func readPeer(path string) (*Peer, error) {
+	if _, err := peerName(path); err != nil {
+		return nil, err
+	}
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err

@@ -63,6 +63,7 @@ var peerProblems = []struct{ name, file, text, want string }{
 	{"too large", "a", strings.Repeat("#"+strings.Repeat("x", 4000)+"\n", 17), `a.peer:17: the file is larger than 65536 bytes; is it the right one?`},
 	{"too large by a byte", "a", padded(maxPeerFile + 1), `a.peer:19: the file is larger than 65536 bytes; is it the right one?`},
 	{"name with a blank", "a b", needed, `a b.peer: the name of the file is no name for a client; use up to 64 letters, digits, "-", "_" and "."`},
+	{"name for a terminal", "a\x1b[2J\nb", needed, `"a\x1b[2J\nb.peer": the name of the file is no name for a client; use up to 64 letters, digits, "-", "_" and "."`},
 	{"hidden", ".a", needed, `.a.peer: the name of the file is no name for a client; use up to 64 letters, digits, "-", "_" and "."`},
 	{"option", "-a", needed, `-a.peer: the name of the file is no name for a client; use up to 64 letters, digits, "-", "_" and "."`},
 	{"no name", "", needed, `.peer: the name of the file is no name for a client; use up to 64 letters, digits, "-", "_" and "."`},
@@ -299,4 +300,32 @@ func FuzzParsePeer(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestStrangeNames: what --check says of any file of the directory is safe for a
+// terminal, and stands on one line.
+func TestStrangeNames(t *testing.T) {
+	const name = "a\x1b[2J\nhub.conf is right\n.peer"
+	for _, tt := range []struct {
+		name string
+		make func(path string) error
+	}{
+		{"file", func(path string) error { return os.WriteFile(path, nil, 0o600) }},
+		{"file of all", func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, 0o666))
+		}},
+		{"symbolic link", func(path string) error { return os.Symlink("x", path) }},
+		{"directory", func(path string) error { return os.Mkdir(path, 0o700) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &Config{Peers: t.TempDir()}
+			if err := tt.make(filepath.Join(c.Peers, name)); err != nil {
+				t.Fatal(err)
+			}
+			_, problems, err := c.ReadPeers()
+			if err != nil || len(problems) != 1 || strings.ContainsAny(problems[0].Error(), "\x1b\n") {
+				t.Errorf("%q, %v", problems, err)
+			}
+		})
+	}
 }

@@ -249,7 +249,7 @@ var problemTests = []problemTest{
 
 	{"keepalvie 20", `unknown keyword; did you mean "keepalive"?`},
 	{"xyzzy 20", `unknown keyword; vpnd.conf(5) lists all there are`},
-	{"pidfile \xff", "\"\\xff\" is not UTF-8 text"},
+	{"pidfile \xff", "a word is not UTF-8 text"},
 	{"\x1b[31m 1", "vpnd.conf:5: \"\\x1b[31m\": unknown keyword; vpnd.conf(5) lists all there are"},
 	{"\"\" 1", "vpnd.conf:5: unknown keyword; vpnd.conf(5) lists all there are"},
 	{"# " + strings.Repeat("x", maxLine-1), "vpnd.conf:5: the line is longer than 4096 bytes"},

@@ -143,11 +143,14 @@ func sweep(path string) {
 	dir, base := filepath.Split(path)
 	entries, _ := os.ReadDir(cmp.Or(dir, "."))
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), base+newInfix) {
+		if number, ok := strings.CutPrefix(e.Name(), base+newInfix); ok && isNumber(number) {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
 }
+
+// isNumber reports whether s is what [os.CreateTemp] puts in place of the asterisk.
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 // replacePrivate writes a file beside the one at path, with the same owner, and
 // gives it the name.

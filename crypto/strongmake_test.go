@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -131,6 +132,22 @@ func noError(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSweepOthers gives a key a pass phrase beside files whose names begin like its own.
+func TestSweepOthers(t *testing.T) {
+	path := writeKey(t, plainText(t), 0o600)
+	base := filepath.Base(path)
+	kept := []string{base, base + ".new-", base + ".new-1a", base + ".new-site2", base + ".old-1", "other" + base + ".new-1"}
+	for _, name := range append(kept[1:], base+".new-0", base+".new-4294967295") {
+		noError(t, os.WriteFile(filepath.Join(filepath.Dir(path), name), []byte("text"), 0o600))
+	}
+	f := must(LoadStrong(path))(t)
+	noError(t, f.ChangePassphrase(path, must(f.Open(nil))(t), rand.Reader, []byte(testPassphrase)))
+	slices.Sort(kept)
+	if left := names(filepath.Dir(path)); left != strings.Join(kept, " ") {
+		t.Errorf("the directory holds %q, want %q", left, kept)
 	}
 }
 

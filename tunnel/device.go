@@ -54,7 +54,7 @@ func (t *Tunnel) readDevice() error {
 		if failed++; errors.Is(err, os.ErrClosed) || failed == maxReadErrors {
 			return fmt.Errorf("%w: %w", ErrDevice, err)
 		}
-		t.bad.warn(t.config.Log, t.config.Now(), "bad packet from the interface", "error", err)
+		t.bad.Warn(t.config.Log, "bad packet from the interface", "error", err)
 		t.count.insideIn.Add(1)
 		t.count.dropOut(outRead, 1)
 	}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"vpnd/tunnel/loglimit"
 )
 
 const (
@@ -156,7 +158,7 @@ func (d *dialler) tell(cause error) {
 		if now < d.toldAt {
 			return
 		}
-		d.toldAt = now + logInterval
+		d.toldAt = now + loglimit.Interval
 	}
 	d.told.report(d.t, cause)
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vpnd/tunnel/loglimit"
 )
 
 // counted is a context that counts what hangs on it.
@@ -87,7 +89,7 @@ func TestDiallerLog(t *testing.T) {
 			cause.Store(int64(i))
 			time.Sleep(2 * time.Second)
 			one.log.says(t, 1, fmt.Sprintf("cause %d\"", i))
-			time.Sleep(2 * logInterval)
+			time.Sleep(2 * loglimit.Interval)
 		}
 	})
 }

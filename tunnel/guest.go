@@ -21,11 +21,10 @@ func (t *Tunnel) settled(p *peer) bool {
 	if known == p {
 		return true
 	}
-	stale := false
 	forget := func(old *peer) {
 		if old != nil {
 			t.remove(old)
-			stale = true
+			t.hub.withdraw(old)
 		}
 	}
 	forget(known) // it had other addresses
@@ -33,10 +32,6 @@ func (t *Tunnel) settled(p *peer) bool {
 		forget(t.hub.owner(prefix.Addr())) // was given up for lack of room, and is not there
 	}
 	t.hub.peers[p.name] = p
-	if stale {
-		t.hub.rebuild()
-	} else {
-		t.hub.insert(p)
-	}
+	t.hub.insert(p)
 	return true
 }

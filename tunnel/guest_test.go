@@ -214,6 +214,40 @@ func TestGuestReaddressed(t *testing.T) {
 	}
 }
 
+// TestGuestFullPool has callers whose addresses those had that are not there: with many of
+// these a call is no more work than with few, since all clients wait for it.
+func TestGuestFullPool(t *testing.T) {
+	sim(t, "few and many", func(t *testing.T) {
+		b := newHubBench(t, 0, nil)
+		hub := b.hub.hub
+		b.hub.mu.Lock()
+		defer b.hub.mu.Unlock()
+		calls := func(network byte, known int) float64 {
+			away := func(i int) HubPeer {
+				return HubPeer{Name: fmt.Sprint(network, "away", i), Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, network, byte(i >> 8), byte(i)})}}
+			}
+			for i := range known {
+				c := away(i)
+				hub.peers[c.Name] = b.hub.newPeer(c)
+			}
+			hub.rebuild()
+			n := 0
+			return testing.AllocsPerRun(10, func() {
+				c := away(n)
+				c.Name = fmt.Sprintf("%d of %d", n, known)
+				p := b.hub.newPeer(c)
+				if !b.hub.settled(p) || hub.owner(c.Addrs[0]) != p || hub.peers[away(n).Name] != nil {
+					t.Errorf("caller %d has no place", n)
+				}
+				n++
+			})
+		}
+		if few, many := calls(1, 1<<8), calls(2, 1<<13); many > 2*few {
+			t.Errorf("a call takes %v allocations with few clients, %v with many", few, many)
+		}
+	})
+}
+
 // TestGuestNames has somebody with the shared key call again and again, each time with
 // another client id: the log does not grow as he likes, and says what it leaves out.
 func TestGuestNames(t *testing.T) {

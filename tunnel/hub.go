@@ -89,7 +89,7 @@ type hub struct {
 
 func newHub(c *Hub) *hub {
 	h := &hub{config: c, peers: make(map[string]*peer), slow: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
-	h.guests.links.burst(guestLines)
+	h.guests.links.Burst = guestLines
 	h.byAddr.Store(new(bart.Table[*peer]))
 	h.outer.Store(new(bart.Table[int]))
 	h.gateways.Store(&map[netip.Addr]*peer{})
@@ -298,6 +298,15 @@ func (h *hub) insert(p *peer) {
 	h.byAddr.Store(table)
 }
 
+// withdraw takes a client out of the table of addresses. Tunnel.mu is held.
+func (h *hub) withdraw(p *peer) {
+	table := h.byAddr.Load()
+	for _, prefix := range p.owns() {
+		table = table.DeletePersist(prefix)
+	}
+	h.byAddr.Store(table)
+}
+
 // place finds out which client a caller is, and says in the answer which addresses it
 // has, or that it has none here.
 func (t *Tunnel) place(who Caller, h hello, a *answer) *peer {
@@ -328,7 +337,7 @@ func (t *Tunnel) place(who Caller, h hello, a *answer) *peer {
 func (t *Tunnel) guest(h hello) *peer {
 	c, err := t.hub.config.Guest(h.client, h.inner.addrs(), t.busy)
 	if err != nil {
-		t.limits[refusedTerms].warn(t.config.Log, t.config.Now(), "no address for a client", "client", h.client, "cause", err)
+		t.limits[refusedTerms].Warn(t.config.Log, "no address for a client", "client", h.client, "cause", err)
 		return nil
 	}
 	p := t.hub.peers[c.Name]

@@ -84,7 +84,7 @@ func (d *lineDriver) called(ctx context.Context, f1 []byte) {
 func (d *lineDriver) refuse(why refusal, err error) {
 	d.count.refuse(why)
 	if why != refusedDoor {
-		d.limits[why].warn(d.config.Log, d.config.Now(), "caller refused", "peer", d.config.Line.Name, "cause", err)
+		d.limits[why].Warn(d.config.Log, "caller refused", "peer", d.config.Line.Name, "cause", err)
 	}
 }
 

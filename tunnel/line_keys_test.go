@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 	"time"
@@ -94,4 +95,22 @@ func TestSpeedByChance(t *testing.T) {
 			t.Errorf("set to %d, the line seems to have %d bit/s", test.set, s.found)
 		}
 	}
+}
+
+// TestLineKeysOnTime changes keys on a line that loses nothing: no packet is taken for one
+// that was held back.
+func TestLineKeysOnTime(t *testing.T) {
+	sim(t, "keyttl 20, maxdelay 30", func(t *testing.T) {
+		_, server, client := linkedLine(t, serialtest.Wire{Rate: 115200}, func(c *Config) { c.KeyTTL, c.MaxDelay = 20*time.Second, 30*time.Second })
+		for n := range uint32(2400) {
+			client.device.in <- numbered(n)
+			if got := await(t, server.device.out, "packet"); !bytes.Equal(got, numbered(n)) {
+				t.Fatalf("packet %d is %x", n, got)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if s := server.Stats(); s.Link.Rekeys < 4 || s.DropsIn["too_old"] > 0 {
+			t.Errorf("%d rekeys, drops %v", s.Link.Rekeys, s.DropsIn)
+		}
+	})
 }

@@ -10,11 +10,13 @@ import (
 
 // Mesh makes a hub one of equals: it calls its peers, as they call it.
 //
-// Two ends may have two links with each other for a while, because both called, or one
-// called again that did not trust the link. Each end sends on one, and takes what comes
-// on both. The new one is used at once: it has just proved to work. Which one stays is
-// the same at both ends, see isBetter; it is used again as soon as it has answered, too,
-// and the other one is closed when nobody has sent on it for a while.
+// Two ends may have two links with each other for a while, because both called, one that
+// does not trust the link has called again, or there is a direct way now. Each end sends on
+// one, and takes what comes on both. It goes on with the one that it has unless it does not
+// trust that: what it knows of the new one is a handshake, which somebody on the way may
+// have let through, and nothing else since. Which one stays is the same at both ends, see
+// isBetter; it is used as soon as it has answered, and the other one is closed when nobody
+// has sent on it for a while.
 type Mesh struct {
 	// Dial opens a connection to a peer. Through opens one through the tunnel, to the
 	// inner address of a peer, from InnerCallPort to InnerPort.
@@ -39,6 +41,7 @@ type equal struct {
 	stop     context.CancelFunc // ends the diallers; nil: they do not run
 
 	spare *session // a second link; nil: there is none
+	later *session // of the two, the one that came last
 	tied  int64    // clock when there were two, ns
 	upAt  int64    // clock when there was one after there was none, ns
 }
@@ -51,8 +54,11 @@ func (t *Tunnel) clock() int64 { return int64(t.config.Now()) }
 // SetMesh makes these the peers of a mesh, in which this end has an inner address. Else
 // it is SetPeers.
 func (t *Tunnel) SetMesh(inner netip.Addr, list []HubPeer) error {
+	if err := t.SetPeers(list); err != nil {
+		return err
+	}
 	t.hub.inner.Store(&inner)
-	return t.SetPeers(list)
+	return nil
 }
 
 // startMesh begins to call. The function that it returns ends that, and the sessions
@@ -137,7 +143,8 @@ func (p *peer) use(s *session) {
 	p.wake(false)
 }
 
-// join makes s a link of its peer, and the one that is used. t.mu is held.
+// join makes s a link of its peer, and the one that is used if there is no other one that
+// is trusted. t.mu is held.
 func (t *Tunnel) join(s *session) {
 	p, now := s.owner, t.clock()
 	old := p.link.Load()
@@ -146,11 +153,12 @@ func (t *Tunnel) join(s *session) {
 		return
 	}
 	t.hub.meet(s, true)
-	p.use(s)
 	p.count.links.Add(1)
+	s.post(message{kind: framePing})
 	if old == nil {
+		p.use(s)
 		p.since, p.reason, p.calls.upAt = time.Now(), "", now
-		p.flaps.up(s.log, t.config.Now(), "cipher", s.suite.Cipher, "called", s.client, "through", s.through())
+		p.flaps.up(s.log, "cipher", s.suite.Cipher, "called", s.client, "through", s.through())
 		if t.config.Up != nil {
 			t.config.Up(s.snapshot())
 		}
@@ -163,9 +171,19 @@ func (t *Tunnel) join(s *session) {
 		t.part(spare, errDisplaced)
 		spare.end(errDisplaced)
 	}
-	p.calls.spare, p.calls.tied = old, now
 	old.post(message{kind: framePing})
+	p.calls.spare, p.calls.later, p.calls.tied = s, s, now
+	if !old.proved.Load() || !p.trusts(old) {
+		p.swap()
+	}
 	s.log.Debug("another link", "called", s.client, "through", s.through())
+}
+
+// swap uses the second link. t.mu is held.
+func (p *peer) swap() {
+	link := p.link.Load()
+	p.use(p.calls.spare)
+	p.calls.spare = link
 }
 
 // isBetter reports whether s stays, of it and a later link of the same peer: that is a
@@ -178,18 +196,24 @@ func (p *peer) isBetter(s, later *session) bool {
 	return s.client != later.client && s.client == p.calls.ours
 }
 
+// answers reports whether a link of two has answered since there are two.
+func (p *peer) answers(s *session) bool { return s.proved.Load() && s.ponged.Load() >= p.calls.tied }
+
 // settleTie sees to a peer with two links. t.mu is held.
 func (t *Tunnel) settleTie(p *peer) {
-	spare := p.calls.spare
+	link, spare := p.link.Load(), p.calls.spare
 	if spare == nil {
 		return
 	}
-	if link := p.link.Load(); p.isBetter(spare, link) && spare.ponged.Load() >= p.calls.tied {
-		p.link.Store(spare)
-		spare, p.calls.spare = link, link
+	stays := p.isBetter(spare, link)
+	if spare == p.calls.later {
+		stays = !p.isBetter(link, spare)
+	}
+	if p.answers(spare) && (stays || !p.answers(link)) {
+		p.swap()
 	}
 	if t.clock()-p.calls.tied >= int64(spareTime) {
-		spare.end(errDisplaced)
+		p.calls.spare.end(errDisplaced)
 	}
 }
 
@@ -202,9 +226,16 @@ func (t *Tunnel) part(s *session, cause error) {
 		return
 	case s == spare && !left:
 		p.calls.spare = nil
-	case spare != nil && !left && (spare.ponged.Load() >= p.calls.tied || closedFor(cause, closeDisplaced)):
+		if !p.answers(link) {
+			t.mistrust(p)
+		}
+	case spare != nil && !left && (p.answers(spare) || closedFor(cause, closeDisplaced)):
 		p.use(spare)
 		p.calls.spare = nil
+	case spare != nil && !left && t.clock()-p.calls.tied < int64(doubtTime): // it had no time to answer
+		p.use(spare)
+		p.calls.spare = nil
+		t.mistrust(p)
 	default:
 		p.link.Store(nil)
 		p.calls.spare = nil
@@ -215,7 +246,7 @@ func (t *Tunnel) part(s *session, cause error) {
 			}
 		}
 		p.since, p.reason = time.Now(), cause.Error()
-		p.flaps.down(link.log, t.config.Now(), "cause", cause)
+		p.flaps.down(link.log, "cause", cause)
 		if t.config.Down != nil {
 			t.config.Down(link.snapshot(), cause)
 		}

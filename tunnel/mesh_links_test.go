@@ -125,16 +125,20 @@ func TestMeshSpare(t *testing.T) {
 		}
 	})
 	sim(t, "a third one", func(t *testing.T) {
-		w, _, two := linkOf(t, 1)
-		first := two.road.pipe(-1)
+		w, one, two := linkOf(t, 1)
 		w.callAgain(1, 2)
+		second := two.road.pipe(-1)
 		w.callAgain(1, 2)
 		time.Sleep(closeTimeout)
 		synctest.Wait()
-		if here, _ := first.client.isClosed(); !here {
-			t.Error("the first one is there still")
+		if here, _ := second.client.isClosed(); !here {
+			t.Error("the second one is there still")
 		}
 		w.settled(1, 2, 1)
+		w.know(1)
+		if n := one.hub.outer.Load().Size(); n != 0 {
+			t.Errorf("%d outer addresses without a link", n)
+		}
 	})
 	sim(t, "the link breaks", func(t *testing.T) {
 		w, one, two := linkOf(t, 1)
@@ -184,11 +188,15 @@ func TestMeshSpare(t *testing.T) {
 		old := two.road.pipe(-1)
 		old.client.hold(true)
 		w.callAgain(1, 2)
+		w.called(1, 2, false)
 		w.forbid(1, 2, true)
 		w.forbid(2, 1, true)
 		two.road.pipe(-1).reset()
-		time.Sleep(closeTimeout)
-		synctest.Wait()
+		time.Sleep(time.Second)
+		if w.called(1, 2, false) == 0 {
+			t.Error("it is not called again at once")
+		}
+		time.Sleep(3 * time.Minute)
 		if p := one.peer(2); p.link.Load() != nil || one.spare(2) != nil || len(one.down) != 1 {
 			t.Errorf("link %p, spare %p, %d ends were told", p.link.Load(), one.spare(2), len(one.down))
 		}

@@ -104,7 +104,7 @@ func (t *Tunnel) attach(s *session) {
 	}
 	p.count.links.Add(1)
 	p.since, p.reason = time.Now(), ""
-	p.flaps.up(s.log, t.config.Now(), "cipher", s.suite.Cipher, "server", !s.client)
+	p.flaps.up(s.log, "cipher", s.suite.Cipher, "server", !s.client)
 	if t.config.Up != nil {
 		t.config.Up(s.snapshot())
 	}
@@ -130,7 +130,7 @@ func (t *Tunnel) detachLocked(s *session, cause error) {
 		t.hub.meet(s, false)
 	}
 	p.since, p.reason = time.Now(), cause.Error()
-	p.flaps.down(s.log, t.config.Now(), "cause", cause)
+	p.flaps.down(s.log, "cause", cause)
 	if t.config.Down != nil {
 		t.config.Down(s.snapshot(), cause)
 	}
@@ -178,10 +178,10 @@ func (u *turns) displaced(old, new netip.Addr, now time.Duration) bool {
 // tellTurns looks at a link that makes way for another one of the same peer.
 func (t *Tunnel) tellTurns(old, new *session) {
 	u := &old.owner.turns
-	if t.hub == nil || !u.displaced(addrOf(old.conn).Addr(), addrOf(new.conn).Addr(), t.config.Now()) {
+	if !u.displaced(addrOf(old.conn).Addr(), addrOf(new.conn).Addr(), t.config.Now()) {
 		return
 	}
-	old.owner.notes.twins.warn(new.log, t.config.Now(), "two clients seem to have the same key: they displace each other", "one at", u.from[0], "the other at", u.from[1])
+	old.owner.notes.twins.Warn(new.log, "two clients seem to have the same key: they displace each other", "one at", u.from[0], "the other at", u.from[1])
 	u.count = 0
 }
 

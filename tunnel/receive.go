@@ -238,6 +238,7 @@ func (r *receiver) pong(payload []byte) {
 	if now >= stamp {
 		r.rtt.Store(int64(now - stamp))
 		r.ponged.Store(int64(stamp)) // what was sent later may never arrive
+		r.proved.Store(true)
 	}
 	if r.line != nil {
 		r.line.speed.answered(stamp, time.Duration(binary.BigEndian.Uint64(payload[stampSize:])), now)

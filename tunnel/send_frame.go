@@ -83,10 +83,15 @@ func (w *sender) finish() error {
 }
 
 // newEpoch is called when the keys have changed. Where frames get lost the peer
-// cannot know whether it has the last ones of the old keys.
+// cannot know whether it has the last ones of the old keys: it wants a stamp, and does
+// without history.
 func (w *sender) newEpoch() {
 	w.epoch.Store(w.sealer.Epoch())
-	if w.line != nil && w.encoder != nil {
+	if w.line == nil {
+		return
+	}
+	w.timed = 0
+	if w.encoder != nil {
 		w.encoder.Reset()
 	}
 }

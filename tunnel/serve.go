@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"vpnd/crypto"
+	"vpnd/tunnel/lobby"
+	"vpnd/tunnel/loglimit"
 )
 
 const (
@@ -34,10 +36,10 @@ const (
 
 // serve takes callers until ctx ends.
 func (t *Tunnel) serve(ctx context.Context) error {
-	lobby, doorway := newLobby(lobbySize-lobbyKnown, lobbyKnown), make(chan struct{}, lobbySize+lobbyExit)
+	strangers, doorway := lobby.New(lobbySize-lobbyKnown, lobbyKnown), make(chan struct{}, lobbySize+lobbyExit)
 	stop := context.AfterFunc(ctx, func() { t.config.Listener.Close() })
 	defer stop()
-	var trouble logLimit
+	var trouble loglimit.Limit
 	var callers sync.WaitGroup
 	defer callers.Wait()
 	life, end := context.WithCancelCause(ctx)
@@ -53,7 +55,7 @@ func (t *Tunnel) serve(ctx context.Context) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("listener: %w", err)
 		case err != nil:
-			trouble.warn(t.config.Log, t.config.Now(), "accept", "error", err)
+			trouble.Warn(t.config.Log, "accept", "error", err)
 			pause(ctx, acceptPause)
 			continue
 		}
@@ -61,7 +63,7 @@ func (t *Tunnel) serve(ctx context.Context) error {
 		callers.Go(func() {
 			leave := sync.OnceFunc(func() { <-doorway })
 			defer leave()
-			t.receiveCaller(life, lobby, conn, leave)
+			t.receiveCaller(life, strangers, conn, leave)
 		})
 	}
 }
@@ -89,19 +91,19 @@ var errCrowd = errors.New("too many callers at once")
 // caller that fails gets not one byte, whatever the reason, and is kept
 // until the same deadline: from outside all failures look alike.
 // leave tells that the caller has come through, where others may be links beside it.
-func (t *Tunnel) receiveCaller(ctx context.Context, lobby *lobby, conn net.Conn, leave func()) {
+func (t *Tunnel) receiveCaller(ctx context.Context, l *lobby.Lobby, conn net.Conn, leave func()) {
 	limit, cancel := context.WithTimeout(ctx, lobbyTimeout)
 	defer cancel()
 	limit, evict := context.WithCancelCause(limit)
-	place := lobby.enter(addrOf(conn), func() { evict(errCrowd) })
-	defer lobby.leave(place)
-	c := caller{t, conn, func() { lobby.know(place) }, limit}
+	place := l.Enter(addrOf(conn).Addr(), func() { evict(errCrowd) })
+	defer l.Leave(place)
+	c := caller{t, conn, func() { l.Know(place) }, limit}
 	s, why, err := c.greet(ctx)
 	if err != nil {
 		c.refuse(why, err)
 		return
 	}
-	lobby.leave(place)
+	l.Leave(place)
 	t.attach(s)
 	if t.hub != nil {
 		leave()
@@ -116,7 +118,7 @@ func (c *caller) refuse(why refusal, err error) {
 		why, err = refusedCrowd, cause
 	}
 	c.count.refuse(why)
-	c.limits[why].warn(c.config.Log, c.config.Now(), "caller refused", "peer", c.conn.RemoteAddr(), "cause", err)
+	c.limits[why].Warn(c.config.Log, "caller refused", "peer", c.conn.RemoteAddr(), "cause", err)
 	c.failed(fmt.Errorf("caller %v refused: %w", c.conn.RemoteAddr(), err))
 	ignore(c.conn)
 	<-c.limit.Done()
@@ -215,7 +217,7 @@ func (t *Tunnel) respond(call *Call, peer string) (r response, err error) {
 	if call.Told != 0 {
 		a.reason, a.number = reasonNumber, call.Told
 		r.why, r.err = refusedReplay, errors.New(reasonNumber.String())
-		t.told.warn(t.config.Log, t.config.Now(), "a client is told its transaction number", "client", call.Caller.Name, "peer", peer)
+		t.told.Warn(t.config.Log, "a client is told its transaction number", "client", call.Caller.Name, "peer", peer)
 	} else if a.reason != reasonNone {
 		r.why, r.err = refusedTerms, errors.New(a.reason.String())
 	}
@@ -234,7 +236,7 @@ func (t *Tunnel) suspect(call *Call, peer string) {
 	if call.Doubt == nil {
 		return
 	}
-	t.doubt.warn(t.config.Log, t.config.Now(), "a key may have been copied", "client", call.Caller.Name, "peer", peer, "cause", call.Doubt)
+	t.doubt.Warn(t.config.Log, "a key may have been copied", "client", call.Caller.Name, "peer", peer, "cause", call.Doubt)
 }
 
 // answer sends the second flight.

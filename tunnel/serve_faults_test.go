@@ -2,12 +2,14 @@ package tunnel
 
 import (
 	"net"
+	"net/netip"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
 	"time"
 
 	"vpnd/crypto"
+	"vpnd/tunnel/lobby"
 )
 
 // lastListener gives out a connection when it has been closed, as one does that
@@ -144,10 +146,12 @@ func TestRefusedLeave(t *testing.T) {
 		pipe := newPipe(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1024}, r.Addr())
 		defer pipe.client.Close()
 		pipe.client.Write(make([]byte, crypto.F1Size))
-		l := newLobby(2, 2)
-		e.receiveCaller(t.Context(), l, pipe.server, func() {})
-		if n := len(l.strangers.places) + len(l.known.places); n != 0 {
-			t.Errorf("%d places are taken", n)
+		l := lobby.New(2, 2)
+		enter := func(from string) {
+			l.Enter(netip.MustParseAddr(from), func() { t.Error("a place is taken") })
 		}
+		enter("10.0.0.1")
+		e.receiveCaller(t.Context(), l, pipe.server, func() {})
+		enter("10.0.1.1")
 	})
 }

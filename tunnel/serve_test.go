@@ -267,6 +267,30 @@ func TestDisplaced(t *testing.T) {
 			t.Errorf("the displaced client is back after %v, want %v at least", took, c.Tuning.Retry)
 		}
 	})
+	sim(t, "again and again", func(t *testing.T) {
+		c := testConfig(t)
+		server, _, r := simPair(t, c, c)
+		twin := testConfig(t)
+		twin.Servers = []Dial{r.from(netip.MustParseAddr("192.0.2.50"))}
+		start(t, twin)
+		time.Sleep(5 * time.Minute)
+		server.log.says(t, 1, "two clients seem to have the same key")
+	})
+}
+
+// TestRefusedBesideLink has a caller refused while there is a link: that is no reason why
+// there is none.
+func TestRefusedBesideLink(t *testing.T) {
+	sim(t, "garbage", func(t *testing.T) {
+		c := testConfig(t)
+		server, _, r := simPair(t, c, c)
+		conn := r.caller(t)
+		conn.Write(make([]byte, crypto.F1Size))
+		time.Sleep(2 * lobbyTimeout)
+		if s := server.Stats(); s.Refused["door"] != 1 || s.State != "up" || s.Reason != "" {
+			t.Errorf("state is %+v", s)
+		}
+	})
 }
 
 // TestReasons sees that an authenticated caller learns why it is not served.

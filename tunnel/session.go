@@ -111,6 +111,7 @@ type session struct {
 	moved    atomic.Int64 // clock at the last packets that came, ns
 	ponged   atomic.Int64 // clock when the last PING left that was answered, or at the start, ns
 	answered atomic.Bool  // there was one
+	proved   atomic.Bool  // a PING was answered
 	rtt      atomic.Int64 // ns
 	epoch    atomic.Uint64
 	ratchets atomic.Uint64
@@ -211,7 +212,7 @@ const defaultMTU = 1500
 // until the caller has proved itself.
 func (s *session) compare(g greeting) {
 	if g.peer.mtu != s.t.config.MTU {
-		s.owner.notes.mtu.warn(s.log, s.t.config.Now(), "mtu differs", "here", s.t.config.MTU, "there", g.peer.mtu)
+		s.owner.notes.mtu.Warn(s.log, "mtu differs", "here", s.t.config.MTU, "there", g.peer.mtu)
 	}
 	for _, want := range s.t.config.Remote {
 		family := 0
@@ -219,7 +220,7 @@ func (s *session) compare(g greeting) {
 			family = 1
 		}
 		if have := g.inner[family]; have != want {
-			s.owner.notes.remote[family].warn(s.log, s.t.config.Now(), "remote is not the peer's local address", "remote", want, "local there", have)
+			s.owner.notes.remote[family].Warn(s.log, "remote is not the peer's local address", "remote", want, "local there", have)
 		}
 	}
 }

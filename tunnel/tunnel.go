@@ -14,6 +14,7 @@ import (
 
 	"vpnd/compress"
 	"vpnd/crypto"
+	"vpnd/tunnel/loglimit"
 	"vpnd/tunnel/queue"
 )
 
@@ -100,12 +101,12 @@ type Tunnel struct {
 	count  counters // of the one peer, or of what belongs to none
 	door   Door
 	key    Key
-	doubt  logLimit               // of callers
-	told   logLimit               // callers whose number was used
-	limits [refusedCount]logLimit // one for each cause, so that none hides another
-	bad    logLimit               // of packets from the device
-	point  *peer                  // the other end of a tunnel with two ends; of a hub: nobody
-	hub    *hub                   // nil: a tunnel with two ends
+	doubt  loglimit.Limit               // of callers
+	told   loglimit.Limit               // callers whose number was used
+	limits [refusedCount]loglimit.Limit // one for each cause, so that none hides another
+	bad    loglimit.Limit               // of packets from the device
+	point  *peer                        // the other end of a tunnel with two ends; of a hub: nobody
+	hub    *hub                         // nil: a tunnel with two ends
 	demand demand
 
 	mu sync.Mutex // state of the peers, and which there are

@@ -10,9 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/registry"
@@ -121,6 +124,28 @@ func TestUsage(t *testing.T) {
 	defer taken.Close()
 	w.configure(fmt.Sprintf("port = %d", taken.Addr().(*net.TCPAddr).Port))
 	if got := w.run("-f", w.conf); got.code != exit.Unavailable || !strings.Contains(got.stderr, "address already in use") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestPortForRoot listens without the right to, in a network where no port below 1024 is
+// for all.
+func TestPortForRoot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "lahm")
+	w.configure("port = 80")
+	done := make(chan ended, 1)
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with what it has lost
+		err := errors.Join(unix.Unshare(unix.CLONE_NEWNET), unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_BIND_SERVICE, 0, 0, 0))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		done <- w.run("-f", w.conf)
+	}()
+	if got := <-done; got.code != exit.NoPerm || !strings.Contains(got.stderr, "permission denied: ports below 1024 need root") {
 		t.Errorf("%+v", got)
 	}
 }

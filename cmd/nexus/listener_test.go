@@ -82,8 +82,8 @@ func TestFairListener(t *testing.T) {
 			for _, c := range open {
 				c.Close()
 			}
-			if len(l.open) != 0 || len(l.crowd) != 0 {
-				t.Errorf("%d connections and %d networks are left", len(l.open), len(l.crowd))
+			if n := l.room.Len(); n != 0 {
+				t.Errorf("%d connections are left", n)
 			}
 			if _, err := l.Accept(); err != net.ErrClosed {
 				t.Errorf("error %v", err)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -60,7 +61,9 @@ func runServer(ctx context.Context, file string, stderr io.Writer) error {
 	listen := net.ListenConfig{}
 	listen.SetMultipathTCP(false)
 	l, err := listen.Listen(ctx, "tcp", fmt.Sprintf(":%d", s.Port))
-	if err != nil {
+	if errors.Is(err, os.ErrPermission) {
+		return exit.Withf(exit.NoPerm, "%w: ports below 1024 need root (CAP_NET_BIND_SERVICE)", err)
+	} else if err != nil {
 		return exit.With(exit.Unavailable, err)
 	}
 	log.Info("nexus listens", "address", l.Addr(), "https", s.Certificate != "", "key", s.own.Public())

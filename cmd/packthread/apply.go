@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -53,7 +52,7 @@ func (g *gateway) apply(t *registry.Table) {
 			next.links = err
 		}
 	}
-	if next.routes = g.setRoutes(next.state); next.routes != nil {
+	if _, next.routes = g.set.ApplyMost(g.set.Device(), next.state); next.routes != nil {
 		if last == nil || last.routes == nil || last.routes.Error() != next.routes.Error() {
 			g.log.Error("not all routes are set", "error", next.routes)
 		}
@@ -61,42 +60,6 @@ func (g *gateway) apply(t *registry.Table) {
 	g.applied.Store(next)
 	if last == nil {
 		close(g.known)
-	}
-}
-
-// setRoutes brings the host to a state. A route that it cannot have does not stop the
-// others: all are tried, halves of them, and so on.
-func (g *gateway) setRoutes(want netif.State) error {
-	err := g.set.Apply(g.set.Device(), want)
-	if err != nil {
-		var kept, added []netif.Route
-		for _, r := range want.Routes {
-			if slices.Contains(g.routes, r) {
-				kept = append(kept, r)
-			} else {
-				added = append(added, r)
-			}
-		}
-		want.Routes = nil
-		err = errors.Join(g.addRoutes(&want, kept), g.addRoutes(&want, added))
-	}
-	g.routes = want.Routes
-	return err
-}
-
-// addRoutes brings the host to a state with more routes, as far as it can.
-func (g *gateway) addRoutes(state *netif.State, more []netif.Route) error {
-	next := *state
-	next.Routes = slices.Concat(state.Routes, more)
-	err := g.set.Apply(g.set.Device(), next)
-	switch half := len(more) / 2; {
-	case err == nil:
-		*state = next
-		return nil
-	case half == 0:
-		return err
-	default:
-		return errors.Join(g.addRoutes(state, more[:half]), g.addRoutes(state, more[half:]))
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"vpnd/cmd/internal/exit"
 	"vpnd/cmd/internal/meshlab"
 	"vpnd/crypto"
+	"vpnd/tunnel"
 )
 
 // call runs packthread outside of all namespaces, which it never gets far enough to need.
@@ -40,6 +42,7 @@ func writeSettings(t *testing.T, more string) string {
 func TestCommand(t *testing.T) {
 	t.Parallel()
 	conf, wrong := writeSettings(t, ""), writeSettings(t, "port = 99999\nxyzzy = 1\n")
+	taken := writeSettings(t, fmt.Sprintf("port = %d\n", tunnel.InnerCallPort))
 	for _, test := range []struct {
 		name   string
 		args   []string
@@ -54,6 +57,7 @@ func TestCommand(t *testing.T) {
 		{"unknown flag", []string{"--xyzzy", "a"}, exit.Usage, "usage: packthread"},
 		{"no settings", []string{"-f", conf + ".not", "a"}, exit.Config, "no such file"},
 		{"mistakes", []string{"-f", wrong, "a"}, exit.Config, wrong + ":5: port"},
+		{"port of the calls through others", []string{"-f", taken, "a"}, exit.Config, taken + ":5: port 2003 is where calls through a third gateway come from"},
 		{"no key", []string{"-f", conf, "a"}, exit.Config, "make it with -m"},
 		{"nobody runs", []string{"--status", "-f", conf, "a"}, exit.Unknown, "is it running?"},
 	} {

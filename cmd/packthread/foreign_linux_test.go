@@ -74,3 +74,25 @@ func TestOuterAddressInOwnNetwork(t *testing.T) {
 	w.reaches("to lo", one, two.Addr())
 	w.reaches("from lo", two, netip.MustParseAddr("198.18.1.2"))
 }
+
+// TestNexusInTheMesh has nexus in one of the networks: it is asked outside of the mesh, also
+// after a gateway moved, when the link to that network is down.
+func TestNexusInTheMesh(t *testing.T) {
+	w := newWorld(t, meshlab.Config{Sites: 3, Bare: true})
+	one, two := w.Sites[0], w.Sites[1]
+	w.rewrite("subnet=10.77.2.1/32", "subnet=10.77.2.1/32\n    subnet=192.0.2.0/24")
+	must(t, two.Gateway.Forward(true))
+	w.start()
+	w.paths("start", startLimit)
+	ask := func() {
+		t.Helper()
+		must(t, one.Again(w.ctx))
+		w.until(one, "seen from outside", func(r report) bool {
+			return r.Seen == one.Outer() && r.Endpoint.Addr() == one.Outer() && r.Error == "" && len(r.Conflicts) == 0
+		})
+	}
+	ask()
+	must(t, one.Move())
+	ask()
+	w.reaches("after a move", one, two.Addr())
+}

@@ -53,7 +53,6 @@ type gateway struct {
 	table   atomic.Pointer[registry.Table] // the latest; nil: none
 	news    chan struct{}                  // it has changed, or the host's networks may have
 	applied atomic.Pointer[applied]        // what the host has by now; nil: nothing
-	routes  []netif.Route                  // that the host has by now; for follow alone
 	known   chan struct{}                  // closed when something was applied
 }
 
@@ -78,6 +77,7 @@ func (g *gateway) run(ctx context.Context, ready func() error) (err error) {
 	if err != nil {
 		return errors.Join(err, listener.Close(), nudges.Close())
 	}
+	client.Way = g.set
 	g.log.Info("interface is up", "interface", g.set.Device(), "port", g.Port, "key", g.own.Public())
 	if err = ready(); err != nil {
 		return errors.Join(err, listener.Close(), nudges.Close(), device.Close())

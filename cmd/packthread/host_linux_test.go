@@ -1,20 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"net/netip"
-	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"vpnd/cmd/internal/lab"
-	"vpnd/cmd/internal/settings"
-	"vpnd/tunnel/netif"
 )
 
 // TestHostRoutes takes routes of the host. The mesh is interface 9, which has no name here.
@@ -61,56 +53,4 @@ func TestHostRoutes(t *testing.T) {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)
 		}
 	}
-}
-
-// TestSetRoutes wants routes that the host cannot have among others that it can, and takes
-// one of these back.
-func TestSetRoutes(t *testing.T) {
-	l, err := lab.New()
-	must(t, err)
-	defer l.Close()
-	n, err := l.Namespace("a")
-	must(t, err)
-	must(t, n.Do(func() (err error) {
-		set, err := netif.Open(t.TempDir(), "a", slog.New(slog.DiscardHandler))
-		if err != nil {
-			return err
-		}
-		tun, name, err := netif.OpenTUN("")
-		if err != nil {
-			return errors.Join(err, set.Close())
-		}
-		defer func() { err = errors.Join(err, set.Close(), tun.Close()) }()
-		if err := set.Apply(name, netif.State{}); err != nil {
-			return err
-		}
-		g := &gateway{Packthread: &settings.Packthread{}, set: set}
-		nowhere := netip.MustParseAddr("192.0.2.1") // not an address of this host
-		state := netif.State{Addrs: []netif.Addr{{Local: netip.MustParseAddr("10.9.0.1")}}}
-		for i := range 7 {
-			r := netif.Route{Dest: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 0}), 24)}
-			if i == 2 || i == 5 {
-				r.Source = nowhere
-			}
-			state.Routes = append(state.Routes, r)
-		}
-		for _, skip := range []int{0, 1} { // the second time the first one is withdrawn
-			state.Routes = state.Routes[skip:]
-			if err := g.setRoutes(state); err == nil || strings.Count(err.Error(), "not an address of this host") != 2 {
-				t.Errorf("error %v", err)
-			}
-			routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
-			if err != nil {
-				return err
-			}
-			if len(routes) != 5-skip || len(g.routes) != 5-skip {
-				t.Errorf("the host has %v, noted are %v", routes, g.routes)
-			}
-		}
-		state.Routes[1].Source, state.Routes[4].Source = netip.Addr{}, netip.Addr{}
-		if err := g.setRoutes(state); err != nil || len(g.routes) != 6 {
-			t.Errorf("noted are %v, %v", g.routes, err)
-		}
-		return nil
-	}))
 }

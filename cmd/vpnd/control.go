@@ -45,10 +45,14 @@ type control struct {
 }
 
 // listenControl makes the socket, mode 0600. One that a killed daemon left is
-// replaced, one that answers is an error.
+// replaced; one that answers, and anything that is no socket, is an error.
 func listenControl(path string) (*control, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
+	}
+	// What is no socket refuses a connection as an abandoned socket does.
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
+		return nil, fmt.Errorf("control socket %s: what is there is no socket, and was left as it is; name another path with \"control\"", path)
 	}
 	if conn, err := net.DialTimeout("unix", path, controlTimeout); err == nil {
 		conn.Close()
@@ -58,7 +62,7 @@ func listenControl(path string) (*control, error) {
 			return nil, err
 		}
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := listenPrivate(path)
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +71,12 @@ func listenControl(path string) (*control, error) {
 		return nil, err
 	}
 	return &control{l: l}, nil
+}
+
+// listenPrivate makes a socket that is closed to others from its first moment.
+func listenPrivate(path string) (*net.UnixListener, error) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 }
 
 // A request is a line, or nothing, which asks for the report.

@@ -31,14 +31,20 @@ type daemon struct {
 	set     *netif.Set
 	hooks   *hooks
 	tunnel  *tunnel.Tunnel
-	auth    *auth                         // nil: shared keys
-	pool    *pool.Pool                    // nil: no hub
-	roster  *roster                       // nil: no files of clients
-	behind  atomic.Pointer[[]netif.Route] // to the clients' subnets
-	given   atomic.Pointer[assigned]      // nil: no addresses of the server
-	line    *line                         // nil: over TCP
-	chat    *chat.Script                  // as it was read at the start
+	auth    *auth                    // nil: shared keys
+	pool    *pool.Pool               // nil: no hub
+	roster  *roster                  // nil: no files of clients
+	given   atomic.Pointer[assigned] // of the server, that the interface has; nil: none
+	line    *line                    // nil: over TCP
+	chat    *chat.Script             // as it was read at the start
 	started time.Time
+
+	// mu is held while the host is brought to something else: what is wanted of it is made
+	// of conf, given and behind, which change with that.
+	mu      sync.Mutex
+	behind  []netif.Route // to the clients' subnets, that the host has
+	offered *assigned     // by the server with the last link; nil: none
+	refused string        // why the interface does not have them, as logged
 }
 
 // garbage is how much may pile up before it is collected, in percent of the memory
@@ -91,6 +97,9 @@ func serve(c *conf.Config, phrases *passphrases, sys system, self *background.Pr
 	d.conf.Store(c)
 	// Before slipup: what is on the host by then must not be left by a signal.
 	signals, release := sys.signals()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	orders, ends := sortSignals(ctx, signals, release)
 	if err := d.assemble(s); err != nil {
 		return err
 	}
@@ -102,9 +111,9 @@ func serve(c *conf.Config, phrases *passphrases, sys system, self *background.Pr
 		defer closing("remove control socket", control.close)
 	}
 	if err := ready(); err != nil {
-		return errors.Join(err, d.run(signals, release, true))
+		return errors.Join(err, d.run(orders, ends, true))
 	}
-	return d.run(signals, release, false)
+	return d.run(orders, ends, false)
 }
 
 // device is the TUN device with what belongs to its end: slipdown runs, and the
@@ -182,12 +191,15 @@ func (d *daemon) linkUp(l tunnel.Link) {
 
 // run carries packets until INT or TERM, or the end of the device, or at once stops
 // everything when over is set.
-func (d *daemon) run(signals <-chan os.Signal, release func(), over bool) error {
+func (d *daemon) run(orders, ends <-chan os.Signal, over bool) error {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	var keeping sync.WaitGroup
 	keeping.Go(func() { d.keep(ctx, cancel) })
 	if d.roster != nil {
 		keeping.Go(func() { d.roster.run(ctx) })
+	}
+	if d.conf.Load().LocalAuto {
+		keeping.Go(func() { d.retake(ctx) })
 	}
 	defer keeping.Wait()
 	defer cancel(nil)
@@ -201,19 +213,47 @@ func (d *daemon) run(signals <-chan os.Signal, release func(), over bool) error 
 		case err := <-done:
 			d.sumUp()
 			return d.explain(cmp.Or(err, lost(ctx)))
-		case sig := <-signals:
+		case sig := <-ends:
 			d.log.Info("signal", "signal", sig.String())
-			switch sig {
-			case syscall.SIGHUP:
+			cancel(nil)
+		case sig := <-orders:
+			d.log.Info("signal", "signal", sig.String())
+			if sig == syscall.SIGHUP {
 				d.reload()
-			case syscall.SIGUSR1:
+			} else {
 				d.tunnel.Redial()
-			default:
-				release() // a second one ends the process at once
-				cancel(nil)
 			}
 		}
 	}
+}
+
+// maxOrders is how many HUP and USR1 wait. More are lost.
+const maxOrders = 8
+
+// sortSignals takes signals from in until ctx ends, also while slipup runs or a HUP is
+// obeyed. With the first INT or TERM it calls release at once, so that a second one ends
+// the process, and no HUP or USR1 stands in its way.
+func sortSignals(ctx context.Context, in <-chan os.Signal, release func()) (orders, ends <-chan os.Signal) {
+	o, e := make(chan os.Signal, maxOrders), make(chan os.Signal, 1)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case sig := <-in:
+				to := o
+				if sig == syscall.SIGINT || sig == syscall.SIGTERM {
+					release()
+					to = e
+				}
+				select {
+				case to <- sig:
+				default:
+				}
+			}
+		}
+	}()
+	return o, e
 }
 
 // keep looks after the interface. When it is gone for good, so is the daemon: what

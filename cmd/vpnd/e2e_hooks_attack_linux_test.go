@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -156,6 +157,34 @@ func TestHooksThatHoldUp(t *testing.T) {
 	c.says("hook ended with an error.*killed after 1s")
 	c.hears("killed after 1s", func() { must(t, c.Signal(syscall.SIGTERM)) })
 	c.exits(exit.OK)
+}
+
+// TestSecondSignalInSlipup ends a daemon at once that waits for its slipup.
+func TestSecondSignalInSlipup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configure()
+	c := w.client
+	c.also("slipup "+c.script("slow", "echo slipup begins; while ! test -e "+c.file("go")+"; do sleep 0.1; done"), "hooktimeout 300")
+	defer os.WriteFile(c.file("go"), nil, 0o644)
+	c.start()
+	c.says("slipup begins")
+	gone := make(chan struct{})
+	var repeats sync.WaitGroup
+	defer repeats.Wait()
+	defer close(gone)
+	repeats.Go(func() { // the kernel makes one of two that come at a time
+		for tick := time.NewTicker(20 * time.Millisecond); ; {
+			_ = c.Signal(syscall.SIGTERM) // one that is gone has an exit code that tells
+			select {
+			case <-gone:
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	c.exits(128 + int(syscall.SIGTERM))
 }
 
 // TestHookOfStranger refuses scripts that somebody else could replace: by a link

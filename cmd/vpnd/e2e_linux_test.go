@@ -32,10 +32,6 @@ var (
 	clientIPv6  = netip.MustParseAddr("fd00:77::2")
 )
 
-// patience bounds every wait: far more than a healthy link needs on a slow
-// machine.
-const patience = 60 * time.Second
-
 // binary is the program under test.
 var binary string
 
@@ -124,13 +120,6 @@ func newSite(t *testing.T, l *lab.Lab, name string) *site {
 	s := &site{t: t, name: name, dir: filepath.Join(l.Dir(), name), ns: ns}
 	must(t, os.Mkdir(s.dir, 0o755))
 	return s
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func (s *site) file(name string) string { return filepath.Join(s.dir, name) }

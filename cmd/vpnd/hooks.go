@@ -13,21 +13,29 @@ import (
 	"vpnd/conf"
 	"vpnd/tunnel"
 	"vpnd/tunnel/hook"
+	"vpnd/tunnel/loglimit"
 )
 
-// maxScripts is how many clients' scripts run at a time: all may come at once.
-const maxScripts = 8
+const (
+	// maxScripts is how many clients' scripts run at a time: all may come at once.
+	maxScripts = 8
+	// maxRuns is how many runs of these are logged at once: all clients of a hub may come
+	// back to it.
+	maxRuns = 1000
+)
 
 // hooks runs the scripts of the configuration that holds when an event comes.
 type hooks struct {
 	config func() *conf.Config
 	device func() string // its name
 	log    *slog.Logger
-	links  *hook.Runner // linkup and linkdown: not waited for
+	links  *hook.Runner   // linkup and linkdown: not waited for
+	runs   loglimit.Limit // of links, which callers can bring about as often as they like
 }
 
 func newHooks(config func() *conf.Config, device func() string, log *slog.Logger) *hooks {
-	return &hooks{config: config, device: device, log: log, links: hook.NewRunner(context.Background(), maxScripts)}
+	return &hooks{config: config, device: device, log: log,
+		links: hook.NewRunner(context.Background(), maxScripts, log), runs: loglimit.Limit{Burst: maxRuns}}
 }
 
 // interfaceUp runs slipup, interfaceDown slipdown; both wait for the script. A
@@ -65,9 +73,17 @@ func (h *hooks) linkDown(l tunnel.Link, cause error) {
 
 // start starts a script of a link; those of another client of a hub do not wait for it.
 func (h *hooks) start(l tunnel.Link, s hook.Script) {
-	if s.Path != "" {
-		h.links.Start(l.Name, s)
+	if s.Path == "" {
+		return
 	}
+	left, logged := h.runs.Take()
+	switch {
+	case !logged:
+		s.Log = slog.New(slog.DiscardHandler)
+	case left > 0:
+		s.Log = s.Log.With(loglimit.LeftOut, left)
+	}
+	h.links.Start(l.Name, s)
 }
 
 // event is what a script is told about.

@@ -5,17 +5,29 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"vpnd/compress"
 	"vpnd/conf"
 	"vpnd/crypto"
 )
 
+// patience bounds every wait: far more than a healthy link needs on a slow
+// machine.
+const patience = 60 * time.Second
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestImports holds the packages to the one way in which they may use each
 // other.
 func TestImports(t *testing.T) {
 	allowed := map[string]string{
-		"cmd/vpnd":                "cmd/internal/background cmd/internal/exit conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/netif tunnel/number tunnel/pool",
+		"cmd/vpnd":                "cmd/internal/background cmd/internal/exit conf crypto serial serial/chat tunnel tunnel/frame tunnel/hook tunnel/link tunnel/loglimit tunnel/netif tunnel/number tunnel/pool",
 		"cmd/internal/background": "cmd/internal/exit tunnel/netif",
 		"cmd/internal/bench":      "cmd/internal/lab cmd/internal/router serial/serialtest",
 		"cmd/internal/demo":       "cmd/internal/lab cmd/internal/meshlab serial/serialtest",
@@ -31,20 +43,22 @@ func TestImports(t *testing.T) {
 		"serial":                  "",
 		"serial/chat":             "",
 		"serial/serialtest":       "",
-		"tunnel":                  "compress crypto tunnel/frame tunnel/number tunnel/queue",
+		"tunnel":                  "compress crypto tunnel/frame tunnel/lobby tunnel/loglimit tunnel/number tunnel/queue",
 		"tunnel/frame":            "",
 		"tunnel/hook":             "",
 		"tunnel/link":             "serial serial/chat",
+		"tunnel/lobby":            "",
+		"tunnel/loglimit":         "",
 		"tunnel/netif":            "",
 		"tunnel/number":           "",
 		"tunnel/pool":             "",
 		"tunnel/queue":            "",
 
-		"cmd/nexus":             "cmd/internal/exit cmd/internal/registry cmd/internal/settings crypto",
+		"cmd/nexus":             "cmd/internal/exit cmd/internal/registry cmd/internal/settings crypto tunnel/lobby",
 		"cmd/packthread":        "cmd/internal/background cmd/internal/exit cmd/internal/mesh cmd/internal/registry cmd/internal/settings crypto tunnel tunnel/link tunnel/netif",
 		"cmd/internal/mesh":     "cmd/internal/registry crypto",
 		"cmd/internal/meshlab":  "cmd/internal/lab",
-		"cmd/internal/registry": "cmd/internal/settings crypto",
+		"cmd/internal/registry": "cmd/internal/settings crypto tunnel/loglimit",
 		"cmd/internal/settings": "crypto",
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "vpnd/...").Output()

@@ -1,17 +1,20 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
 	"vpnd/crypto"
 	"vpnd/tunnel"
+	"vpnd/tunnel/loglimit"
 	"vpnd/tunnel/netif"
 	"vpnd/tunnel/pool"
 )
@@ -21,7 +24,7 @@ func openPool(c *conf.Config, log *slog.Logger) (*pool.Pool, error) {
 	if len(c.Pool) == 0 {
 		return nil, nil
 	}
-	p, err := pool.Open(poolFile(c), c.Pool, tunnel.NewLimitedLog(log))
+	p, err := pool.Open(poolFile(c), c.Pool, loglimit.NewLogger(log))
 	if err != nil {
 		return nil, exit.With(exit.Config, err)
 	}
@@ -81,8 +84,9 @@ func (d *daemon) lists(name string) bool {
 	return err == nil
 }
 
-// admit makes these the clients of the hub, with routes to what is behind them.
-func (d *daemon) admit(members []member) error {
+// admit makes these the clients of the hub, with routes to what is behind them. A route
+// that the host cannot have keeps no client out; unrouted says why it is missing.
+func (d *daemon) admit(members []member) (unrouted, err error) {
 	c := d.conf.Load()
 	var callers []tunnel.Peer
 	var peers []tunnel.HubPeer
@@ -100,32 +104,48 @@ func (d *daemon) admit(members []member) error {
 		}
 	}
 	if err := d.auth.door.SetPeers(callers); err != nil { // who is out cannot call again
-		return err
+		return nil, err
 	}
 	if err := d.tunnel.SetPeers(peers); err != nil {
-		return err
+		return nil, err
 	}
-	old := d.behind.Swap(&routes)
-	if err := d.set.Apply(d.set.Device(), d.wanted(c)); err != nil {
-		d.behind.Store(old)
-		return fmt.Errorf("routes to the clients: %w", err)
-	}
-	return nil
+	return d.lead(routes), nil
 }
 
-// wanted is what the host should have by now.
+// lead sets the routes to the clients, as far as the host can have them.
+func (d *daemon) lead(routes []netif.Route) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	st := wanted(d.addressed(d.conf.Load()))
+	st.Routes = append(st.Routes, routes...)
+	there, err := d.set.ApplyMost(d.set.Device(), st)
+	if err != nil { // what is missing must not stop a later change
+		has := make(map[netif.Route]bool)
+		for _, r := range there {
+			has[r] = true
+		}
+		routes = slices.DeleteFunc(routes, func(r netif.Route) bool { return !has[r] })
+	}
+	d.behind = routes
+	return err
+}
+
+// wanted is what the host should have by now. d.mu is held.
 func (d *daemon) wanted(c *conf.Config) netif.State {
 	st := wanted(d.addressed(c))
-	if routes := d.behind.Load(); routes != nil {
-		st.Routes = append(st.Routes, *routes...)
-	}
+	st.Routes = append(st.Routes, d.behind...)
 	return st
 }
 
 // assigned is the inner addresses of both ends that a client has from its server.
 type assigned struct{ local, remote []netip.Addr }
 
-// addressed returns the configuration with the addresses that the server gave.
+func (a *assigned) is(b *assigned) bool {
+	return a != nil && slices.Equal(a.local, b.local) && slices.Equal(a.remote, b.remote)
+}
+
+// addressed returns the configuration with the addresses of the server that the
+// interface has.
 func (d *daemon) addressed(c *conf.Config) *conf.Config {
 	a := d.given.Load()
 	if a == nil {
@@ -138,18 +158,49 @@ func (d *daemon) addressed(c *conf.Config) *conf.Config {
 
 // takeAddresses gives the interface the addresses that came with a link.
 func (d *daemon) takeAddresses(l tunnel.Link) {
-	c, old := d.conf.Load(), d.given.Load()
-	if !c.LocalAuto || old != nil && slices.Equal(old.local, l.Local) && slices.Equal(old.remote, l.Remote) {
+	if !d.conf.Load().LocalAuto {
 		return
 	}
-	remote := l.Remote[:min(len(l.Local), len(l.Remote))]
-	d.given.Store(&assigned{l.Local, remote})
-	if err := d.set.Apply(d.set.Device(), d.wanted(c)); err != nil {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.offered = &assigned{l.Local, l.Remote[:min(len(l.Local), len(l.Remote))]}
+	d.refused = ""
+	d.takeOffered()
+}
+
+// takeOffered takes the addresses that came with the last link, if the interface does not
+// have them. d.mu is held.
+func (d *daemon) takeOffered() {
+	a, old := d.offered, d.given.Load()
+	if a == nil || old.is(a) {
+		return
+	}
+	d.given.Store(a)
+	if err := d.set.Apply(d.set.Device(), d.wanted(d.conf.Load())); err != nil {
 		d.given.Store(old)
-		d.log.Error("addresses of the server not taken", "local", l.Local, "error", err)
+		if d.refused != err.Error() {
+			d.refused = err.Error()
+			d.log.Error("addresses of the server not taken", "local", a.local, "error", err)
+		}
 		return
 	}
-	d.log.Info("addresses of the server taken", "local", l.Local, "remote", remote)
+	d.log.Info("addresses of the server taken", "local", a.local, "remote", a.remote)
+}
+
+// retake tries now and then to take addresses that were in use elsewhere, until ctx ends.
+func (d *daemon) retake(ctx context.Context) {
+	ticker := time.NewTicker(againAfter)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		d.mu.Lock()
+		d.takeOffered()
+		d.mu.Unlock()
+	}
 }
 
 // poolRoutes lead to the clients of a hub.

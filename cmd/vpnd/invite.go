@@ -99,13 +99,16 @@ func (o *options) runInvite(sys system) error {
 	if err := dir.free(name); err != nil {
 		return err
 	}
-	peers, _, err := c.ReadPeers() // the mistakes of others are in the log of the hub
+	peers, err := dir.clients(c)
 	if err != nil {
 		return exit.With(exit.Config, err)
 	}
 	output := o.invite.output
 	if output == "" {
 		output = name + ".conf"
+	}
+	if dir.holds(output) {
+		return exit.Withf(exit.Usage, "--output: %s is among the files of the hub's clients; name a file in another directory", output)
 	}
 	if err := vacant(output, hub, peers); err != nil {
 		return err
@@ -121,7 +124,7 @@ func (o *options) runInvite(sys system) error {
 	if err != nil {
 		return exit.With(exit.Usage, err)
 	}
-	if err := writeWhole(output, client, -1); err != nil {
+	if err := writeWhole(output, client); err != nil {
 		return err
 	}
 	if err := dir.add(name, file); err != nil {
@@ -182,19 +185,27 @@ func (o *options) invitation(hub crypto.PublicKey) (i conf.Invitation, id crypto
 // vacant reports whether a client's file may be written: there is none, or it is what
 // an invitation that was interrupted, or a client that was revoked, has left.
 func vacant(path string, hub crypto.PublicKey, peers []*conf.Peer) error {
-	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	c, err := conf.ParseFile(path)
-	if err == nil && c.Key != "" {
-		key, err := crypto.ParseStrongWords(crypto.ClientRole, c.Key)
-		if err == nil && key.Peer().Public() == hub && !slices.ContainsFunc(peers, func(p *conf.Peer) bool {
-			return p.PublicKey == key.Identity().Public().String()
-		}) {
-			return nil
-		}
+	if err == nil && info.Mode().IsRegular() && isLeft(path, hub, peers) { // a pipe would hold this up
+		return nil
 	}
 	return fmt.Errorf("%s exists already: it was left as it is; name another file with --output", path)
+}
+
+// isLeft reports whether a file lets nobody in: it is for this hub, which does not know
+// its key.
+func isLeft(path string, hub crypto.PublicKey, peers []*conf.Peer) bool {
+	c, err := conf.ParseFile(path)
+	if err != nil || c.Key == "" {
+		return false
+	}
+	key, err := crypto.ParseStrongWords(crypto.ClientRole, c.Key)
+	return err == nil && key.Peer().Public() == hub && !slices.ContainsFunc(peers, func(p *conf.Peer) bool {
+		return p.PublicKey == key.Identity().Public().String()
+	})
 }
 
 // addresses adds free addresses of the families that were not asked for.

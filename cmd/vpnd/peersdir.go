@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
 )
 
@@ -31,28 +32,77 @@ func openPeers(path string) (*peersDir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory of the clients: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+	if err := lockPrivate(f); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, fmt.Errorf("directory of the clients: %w", err)
 	}
-	sweep(path, func(name string) bool { return strings.Contains(name, conf.PeerSuffix+newInfix) })
+	sweep(path, func(name string) bool { return strings.HasSuffix(name, conf.PeerSuffix) })
 	return &peersDir{path, f}, nil
 }
 
-// sweep removes what processes that were killed have left in a directory.
-func sweep(dir string, isLeft func(name string) bool) {
+// lockPrivate waits for the lock of a directory. Who can open it can hold the lock.
+func lockPrivate(dir *os.File) error {
+	info, err := dir.Stat()
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return exit.Withf(exit.Config, "%s is open to others (mode %04o); say: chmod 700 %s", dir.Name(), mode, dir.Name())
+	}
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", dir.Name(), err)
+	}
+	return nil
+}
+
+// sweep removes what processes that were killed have left in a directory of files that
+// they were to write.
+func sweep(dir string, isOurs func(name string) bool) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
-		if isLeft(e.Name()) {
+		if name, ok := unfinished(e.Name()); ok && isOurs(name) {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
+}
+
+// unfinished returns which file one was to become that writeWhole has not completed.
+func unfinished(path string) (name string, ok bool) {
+	name = strings.TrimRight(path, "0123456789") // of os.CreateTemp
+	return strings.TrimSuffix(name, newInfix), name != path && strings.HasSuffix(name, newInfix)
 }
 
 // close gives the lock back.
 func (d *peersDir) close() { d.lock.Close() }
 
 func (d *peersDir) file(name string) string { return filepath.Join(d.path, name+conf.PeerSuffix) }
+
+// holds reports whether a path leads into the directory.
+func (d *peersDir) holds(path string) bool {
+	there, err := os.Stat(filepath.Dir(path))
+	here, herr := d.lock.Stat()
+	return err == nil && herr == nil && os.SameFile(there, here)
+}
+
+// clients reads the files of all clients. A mistake in one of them is an error: what it
+// has could not be told from what is free.
+func (d *peersDir) clients(c *conf.Config) ([]*conf.Peer, error) {
+	info, err := d.lock.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if owner := int(info.Sys().(*syscall.Stat_t).Uid); owner != 0 && owner != os.Geteuid() {
+		return nil, fmt.Errorf("directory of the clients: %s belongs to user %d, and this is user %d: invite as the user that the hub runs as", d.path, owner, os.Geteuid())
+	}
+	peers, found, err := c.ReadPeers()
+	if err != nil {
+		return nil, err
+	}
+	if len(found) > 0 {
+		return nil, append(problems(found), errors.New("mend that, or revoke the client, before another one is invited"))
+	}
+	return peers, nil
+}
 
 // has reports whether a client has a file.
 func (d *peersDir) has(name string) bool {
@@ -68,14 +118,8 @@ func (d *peersDir) free(name string) error {
 	return nil
 }
 
-// add writes the file of a client, for the user whose the directory is.
-func (d *peersDir) add(name, text string) error {
-	info, err := d.lock.Stat()
-	if err != nil {
-		return err
-	}
-	return writeWhole(d.file(name), text, int(info.Sys().(*syscall.Stat_t).Uid))
-}
+// add writes the file of a client.
+func (d *peersDir) add(name, text string) error { return writeWhole(d.file(name), text) }
 
 // remove takes the file of a client away.
 func (d *peersDir) remove(name string) error {
@@ -89,12 +133,11 @@ func (d *peersDir) remove(name string) error {
 	return d.lock.Sync()
 }
 
-// writeWhole makes path a file with this text, mode 0600, that is there for good and
-// belongs to a user, or to this one for -1. At any moment it is whole or not there.
-// After an error it is not there.
-func writeWhole(path, text string, owner int) (err error) {
+// writeWhole makes path a file with this text, mode 0600, that is there for good. At any
+// moment it is whole or not there. After an error it is not there.
+func writeWhole(path, text string) (err error) {
 	dir := filepath.Dir(path)
-	sweep(dir, func(name string) bool { return strings.HasPrefix(name, filepath.Base(path)+newInfix) })
+	sweep(dir, func(name string) bool { return name == filepath.Base(path) })
 	f, err := os.CreateTemp(dir, filepath.Base(path)+newInfix+"*") // mode 0600
 	if err != nil {
 		return err
@@ -105,9 +148,6 @@ func writeWhole(path, text string, owner int) (err error) {
 		}
 	}()
 	_, err = f.WriteString(text)
-	if err == nil && owner >= 0 && owner != os.Geteuid() {
-		err = f.Chown(owner, -1)
-	}
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}

@@ -40,7 +40,14 @@ func lockPidfile(path string) (*pidfile, error) {
 const pidfileMode = 0o600
 
 func writePid(f *os.File) error {
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return exit.Withf(exit.Config, "not a regular file: it was left as it is; name another one")
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		pid, _ := readPid(f)
 		return exit.Withf(exit.Unavailable, "process %d holds it: is this vpnd running already?", pid)
@@ -57,10 +64,10 @@ func writePid(f *os.File) error {
 	if err = f.Chmod(pidfileMode); err == nil {
 		err = f.Truncate(0)
 	}
-	if err == nil {
-		_, err = f.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
-	}
 	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(fmt.Appendln(nil, os.Getpid()), 0); err != nil {
 		os.Remove(f.Name()) // an empty one would tell nobody anything
 	}
 	return err

@@ -88,11 +88,21 @@ func unjoin(err error) []error {
 // openRandom opens a random device: a character device that the system lists as
 // one, or whose driver gives random bytes without end.
 func openRandom(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := isRandom(path, info); err != nil { // to open something else may take for ever
+		return nil, err
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := isRandom(f); err != nil {
+	if info, err = f.Stat(); err == nil {
+		err = isRandom(path, info)
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}

@@ -7,4 +7,4 @@ import (
 	"os"
 )
 
-func isRandom(*os.File) error { return errors.New("randomdev works only on Linux") }
+func isRandom(string, os.FileInfo) error { return errors.New("randomdev works only on Linux") }

@@ -36,16 +36,26 @@ func (d *daemon) reload() {
 	next.Compress, next.SendBuf = c.Compress, c.SendBuf
 	next.LinkUp, next.LinkDown, next.SlipUp, next.SlipDown, next.HookTimeout = c.LinkUp, c.LinkDown, c.SlipUp, c.SlipDown, c.HookTimeout
 	next.Routes, next.AutoRoute = c.Routes, c.AutoRoute
-	if err := d.set.Apply(d.set.Device(), d.wanted(&next)); err != nil {
-		d.log.Error("routes not changed", "error", err)
-		next.Routes, next.AutoRoute = old.Routes, old.AutoRoute
-	}
-	d.conf.Store(&next)
+	d.change(&next)
 	d.tunnel.Tune(tuning(&next))
 	if d.roster != nil {
 		d.roster.look(true)
 	}
 	d.log.Info("configuration reloaded")
+}
+
+// change makes a configuration the one that counts, with its routes if the host can have
+// them.
+func (d *daemon) change(next *conf.Config) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.set.Apply(d.set.Device(), d.wanted(next)); err != nil {
+		d.log.Error("routes not changed", "error", err)
+		old := d.conf.Load()
+		next.Routes, next.AutoRoute = old.Routes, old.AutoRoute
+	}
+	d.conf.Store(next)
+	d.takeOffered()
 }
 
 // needRestart returns the keywords whose change a running daemon cannot follow.

@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"vpnd/conf"
 	"vpnd/crypto"
@@ -32,21 +36,26 @@ type roster struct {
 	// take gives a client addresses of the pool, reserve keeps some from all others.
 	take    func(name string) ([]netip.Addr, error)
 	reserve func([]netip.Addr)
-	// admit makes these the clients that are let in; links of others end.
-	admit func([]member) error
+	// admit makes these the clients that are let in; links of others end. What is unrouted
+	// concerns those alone that a route is missing to.
+	admit func([]member) (unrouted, err error)
 	log   *slog.Logger
 
-	mu   sync.Mutex
-	seen map[string]stamp // of the files at the last look
-	due  time.Time        // when to read them in any case; zero: they count
-	told []string         // mistakes
+	mu       sync.Mutex
+	seen     map[string]stamp // of the files at the last look
+	due      time.Time        // when to read them in any case; zero: they count
+	told     []string         // mistakes
+	unrouted []string         // what was told of routes
 }
 
-// stamp shows that a file has changed.
+// stamp shows that a file has changed. Its size and time alone do not show another owner,
+// nor another file of the same time.
 type stamp struct {
-	size    int64
-	mode    os.FileMode
-	changed time.Time
+	inode            uint64
+	owner            uint32
+	mode             uint32
+	size             int64
+	written, changed unix.Timespec
 }
 
 // lookEvery is how often the files are looked at. A client whose file is removed is
@@ -80,9 +89,10 @@ func (r *roster) look(anyway bool) {
 		r.tell([]error{err}) // who was in stays in
 		return
 	}
-	if anyway || r.seen == nil || !sameStamps(r.seen, seen) || !r.due.IsZero() && !time.Now().Before(r.due) {
+	changed := anyway || r.seen == nil || !maps.Equal(r.seen, seen)
+	if changed || !r.due.IsZero() && !time.Now().Before(r.due) {
 		r.seen = seen
-		r.read()
+		r.read(changed)
 	}
 }
 
@@ -94,24 +104,16 @@ func stamps(dir string) (map[string]stamp, error) {
 	}
 	all := make(map[string]stamp, len(entries))
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil { // else it is gone
-			all[e.Name()] = stamp{info.Size(), info.Mode(), info.ModTime()}
+		var s unix.Stat_t
+		if err := unix.Lstat(filepath.Join(dir, e.Name()), &s); err == nil { // else it is gone
+			all[e.Name()] = stamp{s.Ino, s.Uid, uint32(s.Mode), s.Size, s.Mtim, s.Ctim}
 		}
 	}
 	return all, nil
 }
 
-func sameStamps(a, b map[string]stamp) bool {
-	for name, s := range a {
-		if t, ok := b[name]; !ok || s.size != t.size || s.mode != t.mode || !s.changed.Equal(t.changed) {
-			return false
-		}
-	}
-	return len(a) == len(b)
-}
-
-// read makes the files count.
-func (r *roster) read() {
+// read makes the files count. They may have changed, or are read once more.
+func (r *roster) read(changed bool) {
 	r.due = time.Now().Add(againAfter)
 	peers, problems, err := r.config().ReadPeers()
 	if i := slices.IndexFunc(problems, isShortage); i >= 0 {
@@ -122,13 +124,19 @@ func (r *roster) read() {
 		return
 	}
 	members, more := r.members(peers)
-	if err := r.admit(members); err != nil {
-		more = append(more, err)
-	} else {
+	unrouted, err := r.admit(members)
+	if err != nil {
+		r.tell(slices.Concat(problems, more, []error{err}))
+		return
+	}
+	if unrouted == nil {
 		r.due = time.Time{}
+	}
+	if changed || unrouted == nil {
 		r.log.Info("clients", "let in", len(members), "off", len(peers)-len(members)-len(more), "with mistakes", len(problems)+len(more))
 	}
 	r.tell(append(problems, more...))
+	r.unrouted = r.news("no route to a client", r.unrouted, unrouted)
 }
 
 // isShortage reports whether a file could not be read for a reason that passes.
@@ -138,16 +146,23 @@ func isShortage(err error) bool {
 
 // tell logs the mistakes that were not there before.
 func (r *roster) tell(problems []error) {
-	var texts []string
+	r.told = r.news("client not let in", r.told, problems...)
+}
+
+// news logs the lines of errors that were not told before, and returns all of them.
+func (r *roster) news(what string, told []string, problems ...error) (texts []string) {
 	for _, p := range problems {
+		if p == nil {
+			continue
+		}
 		for text := range strings.Lines(p.Error()) {
 			text = strings.TrimSuffix(text, "\n")
-			if texts = append(texts, text); !slices.Contains(r.told, text) {
-				r.log.Error("client not let in", "cause", text)
+			if texts = append(texts, text); !slices.Contains(told, text) {
+				r.log.Error(what, "cause", text)
 			}
 		}
 	}
-	r.told = texts
+	return texts
 }
 
 // members returns the clients that are to be let in. Addresses that files name are

@@ -28,6 +28,7 @@ type rosterBench struct {
 	dir      string
 	reserved []netip.Addr
 	fails    error // of admit
+	unrouted error // of admit
 	came     chan []member
 	log      *journal
 }
@@ -63,9 +64,9 @@ func newRosterBench(t *testing.T) *rosterBench {
 			}
 			return []netip.Addr{netip.MustParseAddr("10.9.0.99")}, nil
 		},
-		admit: func(list []member) error {
+		admit: func(list []member) (unrouted, err error) {
 			b.came <- list
-			return b.fails
+			return b.unrouted, b.fails
 		},
 		log: slog.New(slog.NewTextHandler(b.log, nil)),
 	}
@@ -139,6 +140,53 @@ func TestRoster(t *testing.T) {
 	must(t, os.Remove(filepath.Join(b.dir, "ann.peer")))
 	b.look(false)
 	b.lets()
+}
+
+// TestRosterSees has changes of a file that its size, mode and time do not show.
+func TestRosterSees(t *testing.T) {
+	when := time.Unix(1e9, 0)
+	for _, tt := range []struct {
+		name          string
+		before, after func(b *rosterBench, path string) error
+		was, now      []string
+		ticks         bool // only the clock of files shows it
+	}{
+		{"the owner becomes the right one",
+			func(_ *rosterBench, path string) error { return os.Chown(path, 1234, -1) },
+			func(_ *rosterBench, path string) error { return os.Chown(path, os.Geteuid(), -1) }, nil, []string{"ann"}, false},
+		{"the owner becomes another one", nil,
+			func(_ *rosterBench, path string) error { return os.Chown(path, 1234, -1) }, []string{"ann"}, nil, false},
+		{"another file of that time", nil, func(b *rosterBench, path string) error {
+			next := path + ".next"
+			return errors.Join(os.WriteFile(next, []byte(b.keys()), 0o600), os.Chtimes(next, when, when), os.Rename(next, path))
+		}, []string{"ann"}, []string{"ann"}, false},
+		{"written in place, with the time of before", nil, func(b *rosterBench, path string) error {
+			return errors.Join(os.WriteFile(path, []byte(b.keys()), 0o600), os.Chtimes(path, when, when))
+		}, []string{"ann"}, []string{"ann"}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newRosterBench(t)
+			b.put("ann", b.keys())
+			path := filepath.Join(b.dir, "ann.peer")
+			if tt.before != nil {
+				must(t, tt.before(b, path))
+			}
+			must(t, os.Chtimes(path, when, when))
+			b.look(false)
+			b.lets(tt.was...)
+			for limit := time.Now().Add(patience); ; {
+				must(t, tt.after(b, path))
+				b.look(false)
+				if len(b.came) > 0 {
+					break
+				}
+				if !tt.ticks || time.Now().After(limit) {
+					t.Fatal("the change is not seen")
+				}
+			}
+			b.lets(tt.now...)
+		})
+	}
 }
 
 // TestRosterMistakes has clients that cannot be let in beside one that can.
@@ -220,6 +268,37 @@ func TestRosterAgain(t *testing.T) {
 		time.Sleep(2 * againAfter)
 		b.look(false)
 		if len(b.came) > 0 || b.log.says("a route is in the way") != 1 {
+			t.Error("files that count are read again")
+		}
+	})
+}
+
+// TestRosterUnrouted lets a client in that there is no route to, and sets that when it can
+// be had.
+func TestRosterUnrouted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newRosterBench(t)
+		b.put("ann", b.keys())
+		b.unrouted = errors.New("a route is in the way")
+		b.look(false)
+		b.lets("ann")
+		for range 3 {
+			time.Sleep(againAfter)
+			b.look(false)
+			b.lets("ann")
+		}
+		for text, want := range map[string]int{"no route to a client": 1, "a route is in the way": 1, "client not let in": 0, "clients": 1} {
+			if n := b.log.says(text); n != want {
+				t.Errorf("the log says %d times %q, want %d", n, text, want)
+			}
+		}
+		b.unrouted = nil
+		time.Sleep(againAfter)
+		b.look(false)
+		b.lets("ann")
+		time.Sleep(2 * againAfter)
+		b.look(false)
+		if len(b.came) > 0 || b.log.says("clients") != 2 {
 			t.Error("files that count are read again")
 		}
 	})

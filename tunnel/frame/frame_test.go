@@ -310,6 +310,10 @@ func TestRelease(t *testing.T) {
 	if len(r.buf) != firstBuffer {
 		t.Errorf("buffer of %d bytes is left", len(r.buf))
 	}
+	small := &r.buf[0]
+	if r.Release(); &r.buf[0] != small {
+		t.Error("a small buffer is made anew")
+	}
 	stream.Write(frame[:50000])
 	if _, _, err := r.Next(); err != io.ErrUnexpectedEOF {
 		t.Fatal(err)

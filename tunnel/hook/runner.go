@@ -2,6 +2,7 @@ package hook
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 )
@@ -13,6 +14,7 @@ import (
 type Runner struct {
 	ctx  context.Context
 	most int
+	log  *slog.Logger
 	done sync.WaitGroup
 
 	mu      sync.Mutex
@@ -32,9 +34,9 @@ type named struct {
 }
 
 // NewRunner returns a Runner that runs at most most scripts at a time. They are killed
-// when ctx is done.
-func NewRunner(ctx context.Context, most int) *Runner {
-	return &Runner{ctx: ctx, most: most, running: make(map[string]bool)}
+// when ctx is done. The log is told when some are left out.
+func NewRunner(ctx context.Context, most int, log *slog.Logger) *Runner {
+	return &Runner{ctx: ctx, most: most, log: log, running: make(map[string]bool)}
 }
 
 // Start runs a script of a link when the one before of this link has ended. One that
@@ -48,7 +50,7 @@ func (r *Runner) Start(link string, s Script) {
 		r.waiting = append(r.waiting, named{link, s})
 	} else if !r.full {
 		r.full = true
-		s.Log.Warn("scripts of links do not keep up: some are left out from now on", "waiting", maxWaiting)
+		r.log.Warn("scripts of links do not keep up: some are left out from now on", "waiting", maxWaiting)
 	}
 	if n, ok := r.next(); ok {
 		r.done.Go(func() { r.run(n) })

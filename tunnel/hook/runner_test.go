@@ -42,7 +42,7 @@ func (s *stage) slow(name string) (script Script, begun, end func()) {
 
 func TestRunner(t *testing.T) {
 	s := newStage(t)
-	r := NewRunner(t.Context(), 2)
+	r := NewRunner(t.Context(), 2, s.log.logger())
 	r.Wait()
 	r.Start("link", s.quick("one"))
 	r.Wait()
@@ -53,7 +53,7 @@ func TestRunner(t *testing.T) {
 
 func TestRunnerLatestWins(t *testing.T) {
 	s := newStage(t)
-	r := NewRunner(t.Context(), 2)
+	r := NewRunner(t.Context(), 2, s.log.logger())
 	first, begun, end := s.slow("first")
 	r.Start("link", first)
 	begun()
@@ -71,7 +71,7 @@ func TestRunnerLatestWins(t *testing.T) {
 
 func TestRunnerGoesOnAfterError(t *testing.T) {
 	s := newStage(t)
-	r := NewRunner(t.Context(), 2)
+	r := NewRunner(t.Context(), 2, s.log.logger())
 	first, begun, end := s.slow("first")
 	r.Start("link", first)
 	begun()
@@ -90,7 +90,7 @@ func TestRunnerGoesOnAfterError(t *testing.T) {
 func TestRunnerCanceled(t *testing.T) {
 	s := newStage(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	r := NewRunner(ctx, 2)
+	r := NewRunner(ctx, 2, s.log.logger())
 	first, begun, _ := s.slow("first")
 	r.Start("link", first)
 	begun()
@@ -109,7 +109,7 @@ func TestRunnerOneAtATime(t *testing.T) {
 	dir := t.TempDir()
 	path := write(t, filepath.Join(dir, "hook"), `mkdir "$1" && rmdir "$1"`)
 	script := Script{Path: path, Args: []string{dir + "/running"}, Env: environment, Timeout: time.Hour, Log: log.logger()}
-	r := NewRunner(t.Context(), 2)
+	r := NewRunner(t.Context(), 2, log.logger())
 	var starters sync.WaitGroup
 	for range 4 {
 		starters.Go(func() {
@@ -129,7 +129,7 @@ func TestRunnerLinks(t *testing.T) {
 	for i := range stages {
 		stages[i] = newStage(t) // their logs are filled at the same time
 	}
-	r := NewRunner(t.Context(), 2)
+	r := NewRunner(t.Context(), 2, stages[0].log.logger())
 	one, begun1, end1 := stages[0].slow("one")
 	two, begun2, end2 := stages[1].slow("two")
 	three, begun3, end3 := stages[2].slow("three")
@@ -158,7 +158,7 @@ func TestRunnerLinks(t *testing.T) {
 // TestRunnerManyLinks has more links come than scripts can be run for.
 func TestRunnerManyLinks(t *testing.T) {
 	s := newStage(t)
-	r := NewRunner(t.Context(), 1)
+	r := NewRunner(t.Context(), 1, s.log.logger())
 	first, begun, end := s.slow("first")
 	r.Start("link", first)
 	begun()

@@ -13,6 +13,7 @@ package pool
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -34,18 +35,11 @@ const (
 // ErrFull says that every address is taken by a client that is there.
 var ErrFull = errors.New("no address is free")
 
-// Log is where a pool says who has lost an address, and that it cannot be stored. Who can
-// make up names brings that about as often as he likes.
-type Log interface {
-	Warn(msg string, args ...any)
-	Error(msg string, args ...any)
-}
-
 // Pool is the addresses of some ranges. Its methods may be called by many goroutines.
 type Pool struct {
 	path   string
 	ranges []netip.Prefix
-	log    Log
+	log    *slog.Logger
 
 	writing sync.Mutex // held before mu
 
@@ -67,8 +61,9 @@ type lease struct {
 
 // Open reads the file at path, if it is there. A file that is damaged is an error; a
 // line whose addresses are not of the ranges is one of another configuration, and
-// forgotten.
-func Open(path string, ranges []netip.Prefix, log Log) (*Pool, error) {
+// forgotten. The log is told who has lost an address, which somebody who can make up names
+// brings about as often as he likes, and what cannot be stored.
+func Open(path string, ranges []netip.Prefix, log *slog.Logger) (*Pool, error) {
 	p := &Pool{path: path, ranges: ranges, log: log, taken: make(map[netip.Addr]bool)}
 	for _, r := range ranges {
 		p.next = append(p.next, r.Masked().Addr())

@@ -270,3 +270,37 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// TestClosed has clients come to a pool that is closed, or could not be stored then:
+// nothing is written any more, where another pool may be by now.
+func TestClosed(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		used bool // before it is closed, where nothing can be stored
+	}{{"unused", false}, {"not stored", true}} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			path := filepath.Join(dir, "pool")
+			p, err := Open(path, ranges("10.9.0.0/24"), slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.used {
+				takes(t, p, "ann", "10.9.0.1", nobody)
+			}
+			if err := p.Close(); errors.Is(err, os.ErrNotExist) != test.used {
+				t.Errorf("%s: error %v", test.name, err)
+			}
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Take("bob", nil, nobody); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * saveAfter)
+			if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s: written after the end: %v", test.name, err)
+			}
+		})
+	}
+}

@@ -3,12 +3,14 @@ package background
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -18,6 +20,10 @@ const (
 	// syslogTimeout is how long a message waits for the system's log: a log that is
 	// stuck may not stop the daemon.
 	syslogTimeout = 100 * time.Millisecond
+	// maxRecord is how long a message may be, in bytes: what usual log daemons take. A
+	// socket that takes less takes minRecord.
+	maxRecord = 8192
+	minRecord = 1024
 )
 
 // syslogHandler writes records to the system's log (RFC 3164, the local form without
@@ -101,14 +107,33 @@ func (w *syslogWriter) send(severity int) error {
 		if err = w.connect(); err != nil {
 			return err
 		}
-		w.conn.SetWriteDeadline(time.Now().Add(syslogTimeout))
-		if _, err = w.conn.Write(message); err == nil {
+		if err = w.write(message); err == nil {
 			return nil
 		}
 		w.conn.Close()
 		w.conn = nil
 	}
 	return err
+}
+
+// write sends a message, or as much of its beginning as goes at once.
+func (w *syslogWriter) write(message []byte) error {
+	for room := maxRecord; ; room /= 2 {
+		w.conn.SetWriteDeadline(time.Now().Add(syslogTimeout))
+		_, err := w.conn.Write(cut(message, room))
+		if !errors.Is(err, syscall.EMSGSIZE) || room <= minRecord {
+			return err
+		}
+	}
+}
+
+// cut shortens a message to room bytes, and shows that at its end.
+func cut(message []byte, room int) []byte {
+	const mark = "..."
+	if len(message) <= room {
+		return message
+	}
+	return append(bytes.ToValidUTF8(message[:room-len(mark)], nil), mark...)
 }
 
 // severity is syslog's name for a level.

@@ -57,7 +57,7 @@ func Claim(dir, name string) (*Instance, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	os.Remove(path) // of a process that was killed: the lock is ours
-	l, err := net.Listen("unix", path)
+	l, err := listenPrivate(path)
 	if err == nil {
 		err = os.Chmod(path, 0o600)
 	}
@@ -70,16 +70,22 @@ func Claim(dir, name string) (*Instance, error) {
 	return &Instance{lock, l, path}, nil
 }
 
+// listenPrivate makes a socket that is closed to others from its first moment.
+func listenPrivate(path string) (net.Listener, error) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	return net.Listen("unix", path)
+}
+
 // socketPath returns where an instance listens.
 func socketPath(dir, name string) string { return filepath.Join(dir, name+".sock") }
 
 // lockDir has processes that claim a place take turns: who comes first listens before the
-// next one looks.
+// next one looks. The lock is on a file that others cannot open, so that they cannot hold it.
 func lockDir(dir string) (*os.File, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
-	f, err := os.Open(dir)
+	f, err := os.OpenFile(filepath.Join(dir, ".turn"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"vpnd/crypto"
 )
@@ -137,6 +140,82 @@ func TestInstance(t *testing.T) {
 	}
 	if _, err := Claim(filepath.Join(dir, strings.Repeat("x", 200)), "a"); err == nil {
 		t.Error("a socket with too long a name")
+	}
+}
+
+// A socket is closed to others from its first moment, whatever the umask is, which stays
+// as it was.
+func TestSocketPrivate(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	path := filepath.Join(t.TempDir(), "sock")
+	var open, seen atomic.Int32
+	var stop atomic.Bool
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer stop.Store(true)
+	watching.Go(func() {
+		for !stop.Load() {
+			if info, err := os.Lstat(path); err == nil {
+				seen.Add(1)
+				if info.Mode().Perm()&0o077 != 0 {
+					open.Add(1)
+				}
+			}
+		}
+	})
+	for i := 0; i < 1000 || seen.Load() == 0; i++ {
+		l, err := listenPrivate(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+	}
+	if n := open.Load(); n > 0 {
+		t.Errorf("open to others at %d of %d looks", n, seen.Load())
+	}
+	if mask := syscall.Umask(0); mask != 0 {
+		t.Errorf("the umask is %04o", mask)
+	}
+}
+
+// Who can read the directory, and holds a lock on it, holds nobody up.
+func TestClaimHeldUp(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	other, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := syscall.Flock(int(other.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	claimed := make(chan error, 1)
+	go func() {
+		i, err := Claim(dir, "a")
+		if err == nil {
+			err = errors.Join(i.listener.Close(), i.lock.Close())
+		}
+		claimed <- err
+	}()
+	select {
+	case err := <-claimed:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("it waits for somebody else")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("others can hold %s: mode %v, %v", e.Name(), info.Mode(), err)
+		}
 	}
 }
 

@@ -11,8 +11,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
+	"net/url"
 	"sync"
+	"syscall"
 	"time"
 
 	"vpnd/cmd/internal/settings"
@@ -39,8 +42,20 @@ const (
 	maxTries = 3
 )
 
+// Way keeps nexus reachable outside of the mesh, when one of its networks has the address
+// of nexus in it: through the mesh there is no registration while the link there is down,
+// and nexus would see an inner address.
+type Way interface {
+	// Pin is called with a public address before it is dialled, Settle when it was that
+	// of nexus.
+	Pin(netip.Addr) error
+	Settle(netip.Addr) error
+}
+
 // Client is a gateway's way to nexus. Its methods may be called by several goroutines.
 type Client struct {
+	Way Way // set before the first question, or nil
+
 	name     string
 	url      string
 	port     uint16
@@ -74,7 +89,7 @@ func NewClient(name string, own *crypto.Identity, s *settings.Packthread) (*Clie
 	c.http.Transport = &http.Transport{
 		// Of IPv4 and IPv6 the same one each time, unless that fails: what nexus sees is
 		// what it publishes.
-		DialContext: (&net.Dialer{Timeout: dialTimeout, FallbackDelay: dialTimeout / 2}).DialContext,
+		DialContext: (&net.Dialer{Timeout: dialTimeout, FallbackDelay: dialTimeout / 2, ControlContext: c.pin}).DialContext,
 		// nexus proves itself with its key. A certificate proves less, and would not be
 		// valid when the clock of this host is wrong.
 		TLSClientConfig:       &tls.Config{InsecureSkipVerify: true},
@@ -170,13 +185,16 @@ func (c *Client) exchange(ctx context.Context, q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	reply, err := c.post(ctx, letter)
+	reply, from, err := c.post(ctx, letter)
 	if err != nil {
 		return nil, err
 	}
 	text, err := question.Open(reply)
 	if err != nil {
 		return nil, ErrForged
+	}
+	if c.hasWay(from) {
+		_ = c.Way.Settle(from) // what is wrong is found by the next Pin
 	}
 	a, err := parseAnswer(text)
 	if err != nil {
@@ -191,26 +209,49 @@ func (c *Client) exchange(ctx context.Context, q *request) (*answer, error) {
 	return a, nil
 }
 
-// post sends a letter and returns the one that comes back.
-func (c *Client) post(ctx context.Context, letter []byte) ([]byte, error) {
+// hasWay reports whether the way to an address is looked after. A private one is
+// different things in different places, and may well be reached through the mesh alone.
+func (c *Client) hasWay(to netip.Addr) bool {
+	return c.Way != nil && to.IsGlobalUnicast() && !to.IsPrivate()
+}
+
+// pin is called before an address is dialled.
+func (c *Client) pin(_ context.Context, _, address string, _ syscall.RawConn) error {
+	to, _ := netip.ParseAddrPort(address)
+	if !c.hasWay(to.Addr()) {
+		return nil
+	}
+	return c.Way.Pin(to.Addr())
+}
+
+// post sends a letter and returns the one that comes back, and from where.
+func (c *Client) post(ctx context.Context, letter []byte) (reply []byte, from netip.Addr, err error) {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		to, _ := netip.ParseAddrPort(info.Conn.RemoteAddr().String())
+		from = to.Addr().Unmap()
+	}})
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(letter))
 	if err != nil {
-		return nil, err
+		return nil, from, err
 	}
 	r.Header.Set("Content-Type", contentType)
 	r.Header.Set("User-Agent", "packthread")
 	response, err := c.http.Do(r)
+	if e, ok := err.(*url.Error); ok {
+		err = e.Err // whoever asks says where
+	}
 	if err != nil {
-		return nil, err
+		return nil, from, err
 	}
 	defer response.Body.Close()
 	switch code := response.StatusCode; {
 	case code == http.StatusForbidden:
-		return nil, ErrRefused
+		return nil, from, ErrRefused
 	case code != http.StatusOK:
-		return nil, fmt.Errorf("the web server says %q: is nexus at this place?", response.Status)
+		return nil, from, fmt.Errorf("the web server says %q: is nexus at this place?", response.Status)
 	}
-	return io.ReadAll(io.LimitReader(response.Body, int64(MaxAnswer))) // a longer one does not open
+	reply, err = io.ReadAll(io.LimitReader(response.Body, int64(MaxAnswer))) // a longer one does not open
+	return reply, from, err
 }
 
 // Receive takes a datagram that came to the gateway's port. It reports whether nexus

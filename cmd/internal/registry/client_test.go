@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,13 +51,85 @@ func TestNoNexus(t *testing.T) {
 		}
 	}
 	place.Close()
-	if _, err := a.Register(t.Context()); err == nil || !strings.Contains(err.Error(), "connection refused") {
+	if _, err := a.Register(t.Context()); err == nil || !strings.Contains(err.Error(), "cgi: dial tcp") || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("nobody: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := w.client("a").Register(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// ways are what a client asks of its Way.
+type ways []string
+
+func (w *ways) Pin(a netip.Addr) error {
+	*w = append(*w, "pin-"+a.String())
+	if a == netip.MustParseAddr("203.0.113.99") {
+		return errors.New("no other way")
+	}
+	return nil
+}
+
+func (w *ways) Settle(a netip.Addr) error {
+	*w = append(*w, "settle-"+a.String())
+	return errors.New("not now")
+}
+
+// farAway is a connection to an address of the Internet.
+type farAway struct {
+	net.Conn
+	to netip.AddrPort
+}
+
+func (f farAway) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(f.to) }
+
+// TestWay has nexus at several addresses.
+func TestWay(t *testing.T) {
+	w := newWorld(t, "a")
+	answer := w.server.Config.Handler
+	stranger := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { rw.Write(make([]byte, 500)) })
+	for _, tt := range []struct {
+		name, at string
+		handler  http.Handler
+		way      bool
+		want     string // of the way
+		err      string
+	}{
+		{"public", "203.0.113.1:80", answer, true, "pin-203.0.113.1 settle-203.0.113.1", ""},
+		{"IPv6", "[2001:db8::1]:80", answer, true, "pin-2001:db8::1 settle-2001:db8::1", ""},
+		{"not nexus", "203.0.113.1:80", stranger, true, "pin-203.0.113.1", ErrForged.Error()},
+		{"unreachable but through the mesh", "203.0.113.99:80", answer, true, "pin-203.0.113.99", "no other way"},
+		{"private", "192.168.7.1:80", answer, true, "", ""},
+		{"of one link", "[fe80::1%eth0]:80", answer, true, "", ""},
+		{"nobody looks after it", "203.0.113.1:80", answer, false, "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w.server.Config.Handler = tt.handler
+			a, asked := w.client("a"), ways{}
+			if tt.way {
+				a.Way = &asked
+			}
+			a.http.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if err := a.pin(ctx, "tcp", tt.at, nil); err != nil {
+					return nil, err
+				}
+				conn, err := new(net.Dialer).DialContext(ctx, network, address)
+				return farAway{conn, netip.MustParseAddrPort(tt.at)}, err
+			}
+			_, err := a.Register(t.Context())
+			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("error %v, want %q", err, tt.err)
+			}
+			want := strings.Fields(tt.want)
+			if err == nil {
+				want = append(want, want...) // it is told its number first
+			}
+			if !slices.Equal(asked, want) {
+				t.Errorf("way: %s, want %s", asked, want)
+			}
+		})
 	}
 }
 

@@ -74,7 +74,7 @@ func (r *reader) prefix() netip.Prefix {
 	}
 	a, _ := netip.AddrFromSlice(r.take(size))
 	p := netip.PrefixFrom(a, int(bits))
-	if family != 4 && family != 6 || p != p.Masked() || a.Is4In6() { // Masked changes what is not valid, too
+	if family != 4 && family != 6 || p != p.Masked() { // Masked changes what is not valid, too
 		r.bad = true
 	}
 	return p

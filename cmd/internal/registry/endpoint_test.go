@@ -46,6 +46,9 @@ func TestEndpoints(t *testing.T) {
 			t.Errorf("%s: %v, want %s", tt.name, got, tt.want)
 		}
 	}
+	if e := w.state().entries[0].endpoint; e.IsValid() {
+		t.Errorf("the state has %v, which is of one link only", e)
+	}
 }
 
 // declare registers a gateway that declares an address, and returns it with the check
@@ -79,6 +82,13 @@ func TestDeclared(t *testing.T) {
 	if b := w.client("b"); b.Receive(check) {
 		t.Error("another gateway takes the check")
 	}
+	plain := w.client("a")
+	plain.Resume(w.register(a))
+	if w.register(plain); plain.Receive(check) {
+		t.Error("a gateway that declares nothing takes the check")
+	}
+	w.handler.mail.take()
+	a.Resume(w.register(plain))
 	if !a.Receive(check) {
 		t.Fatal("the check is not taken")
 	}

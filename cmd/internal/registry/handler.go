@@ -15,6 +15,7 @@ import (
 
 	"vpnd/cmd/internal/settings"
 	"vpnd/crypto"
+	"vpnd/tunnel/loglimit"
 )
 
 // updateTimeout bounds the wait for the state.
@@ -32,14 +33,19 @@ type Handler struct {
 	log      *slog.Logger
 	mail     mail
 	// What callers can bring about as often as they like.
-	callers, twins, failures logLimit
+	callers, twins, failures loglimit.Limit
 }
+
+// logBurst is how many messages of a kind are logged at once. A CGI program has a Handler
+// for its only request, so there it bounds nothing.
+const logBurst = 20
 
 // NewHandler returns a handler. networks returns what stands in the network file at
 // that time; several goroutines call it at once.
 func NewHandler(own *crypto.Identity, password string, networks func() ([]settings.Network, error), store *Store, log *slog.Logger) *Handler {
 	return &Handler{own: own, password: crypto.NewPassword(password), networks: networks, store: store, log: log,
-		mail: mail{wake: make(chan struct{}, 1)}}
+		mail:    mail{wake: make(chan struct{}, 1)},
+		callers: loglimit.Limit{Burst: logBurst}, twins: loglimit.Limit{Burst: logBurst}, failures: loglimit.Limit{Burst: logBurst}}
 }
 
 // refusal is what somebody hears who has not shown the key.
@@ -83,7 +89,7 @@ func (h *Handler) serve(r *http.Request) (letter []byte, refused *refusal) {
 	}
 	q, err := parseRequest(asked.Text)
 	if err != nil {
-		h.callers.log(h.log, slog.LevelWarn, "registration is malformed", "key", asked.From, "from", r.RemoteAddr, "error", err)
+		h.callers.Warn(h.log, "registration is malformed", "key", asked.From, "from", r.RemoteAddr, "error", err)
 		return nil, refuseForm
 	}
 	a, err := h.answer(r, asked.From, q)
@@ -91,7 +97,7 @@ func (h *Handler) serve(r *http.Request) (letter []byte, refused *refusal) {
 		letter, err = asked.Answer(a.encode())
 	}
 	if err != nil {
-		h.failures.log(h.log, slog.LevelError, "registration failed", "name", q.name, "from", r.RemoteAddr, "error", err)
+		h.failures.Log(h.log, slog.LevelError, "registration failed", "name", q.name, "from", r.RemoteAddr, "error", err)
 		return nil, failed
 	}
 	return letter, nil
@@ -162,7 +168,7 @@ func (v *visit) belongs(networks []settings.Network) bool {
 	i := slices.IndexFunc(networks, func(n settings.Network) bool { return n.Name == v.q.name && n.Key == v.from })
 	switch {
 	case i < 0:
-		v.h.callers.log(v.h.log, slog.LevelWarn, "no network has this name and this key", "name", v.q.name, "key", v.from, "from", v.seen)
+		v.h.callers.Warn(v.h.log, "no network has this name and this key", "name", v.q.name, "key", v.from, "from", v.seen)
 		v.answer = answer{status: unknown, Table: Table{Seen: v.seen}}
 		return false
 	case networks[i].Disabled:
@@ -249,7 +255,7 @@ func (v *visit) proof(epoch Epoch) [proofSize]byte {
 func (v *visit) report() {
 	a := &v.answer
 	if v.late {
-		v.h.twins.log(v.h.log, slog.LevelWarn, "registration has an old number: another gateway has this key, too, or a recorded one was sent again",
+		v.h.twins.Warn(v.h.log, "registration has an old number: another gateway has this key, too, or a recorded one was sent again",
 			"name", v.q.name, "from", v.seen)
 	}
 	if a.status != done {

@@ -260,6 +260,14 @@ func TestTwoWithOneKey(t *testing.T) {
 	if after := strings.Count(w.log.String(), warning); after != before {
 		t.Errorf("%d warnings about one that was started again:\n%s", after-before, w.log)
 	}
+	ahead := w.client("a")
+	ahead.Resume(w.register(three))
+	before = strings.Count(w.log.String(), warning)
+	ahead.number += 2 * window
+	w.register(ahead)
+	if after := strings.Count(w.log.String(), warning); after != before {
+		t.Errorf("%d warnings about one that is far ahead:\n%s", after-before, w.log)
+	}
 }
 
 // TestLogBounded has callers ask again and again.
@@ -462,6 +470,7 @@ func TestChangedNetworks(t *testing.T) {
 				}
 				return networks, nil
 			}
+			before, _ := os.Stat(w.store.path(stateFile))
 			table, err := a.Register(t.Context())
 			w.bad = nil
 			if !errors.Is(err, test.want) {
@@ -469,6 +478,9 @@ func TestChangedNetworks(t *testing.T) {
 			}
 			if err == nil && (table.Gateway("b") == nil || table.Gateway("b").State != Live) {
 				t.Errorf("table %+v", table)
+			}
+			if after, err := os.Stat(w.store.path(stateFile)); err != nil || os.SameFile(before, after) == (test.want == nil) {
+				t.Errorf("the state is written: %v, %v", !os.SameFile(before, after), err)
 			}
 		})
 	}

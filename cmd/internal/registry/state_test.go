@@ -54,6 +54,15 @@ func lefts(s *state, networks []settings.Network) string {
 	return strings.TrimSpace(text)
 }
 
+func TestIsLive(t *testing.T) {
+	s, _ := testState(t)
+	for name, want := range map[string]bool{"a": true, "b": true, "c": false, "": false, "aa": false, "d": false} {
+		if s.isLive(name) != want {
+			t.Errorf("%q is live: %v", name, !want)
+		}
+	}
+}
+
 func TestAdvance(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -84,7 +84,8 @@ func cutAssignment(line string) (name, value string, err error) {
 		return name, "", fmt.Errorf("%s: %w", name, err)
 	}
 	if rest = strings.TrimLeft(rest, " \t"); rest != "" && rest[0] != '#' {
-		return name, "", fmt.Errorf("%s: %s stands behind the value", name, quote(rest))
+		// Not quoted: it may be the rest of a password.
+		return name, "", fmt.Errorf("%s: something stands behind the value; put the whole of it in quotes that it does not hold", name)
 	}
 	return name, value, nil
 }

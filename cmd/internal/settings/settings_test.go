@@ -73,8 +73,8 @@ func TestNexusProblems(t *testing.T) {
 		{"no value", "certificate_path =", []string{"n:6: certificate_path: the value is missing; an empty one is ''"}},
 		{"comment for a value", "certificate_path = # 3", []string{"n:6: certificate_path: the value is missing; an empty one is ''"}},
 		{"open quote", `certificate_path = "a.crt'`, []string{"n:6: certificate_path: a quote opens here and never closes"}},
-		{"behind", `certificate_path = 'a' b`, []string{`n:6: certificate_path: "b" stands behind the value`}},
-		{"quotes joined", `certificate_path = 'a'"b"`, []string{`n:6: certificate_path: "\"b\"" stands behind the value`}},
+		{"behind", `certificate_path = 'a' b`, []string{`n:6: certificate_path: something stands behind the value; put the whole of it in quotes that it does not hold`}},
+		{"quotes joined", `certificate_path = 'a'"b"`, []string{`n:6: certificate_path: something stands behind the value; put the whole of it in quotes that it does not hold`}},
 		{"empty path", `certificate_path = ''`, []string{"n:6: certificate_path is empty: a path belongs here"}},
 		{"half", "certificate_path = a", []string{"n: certificate_path and certificate_key_path belong together"}},
 		{"other half", "certificate_key_path = a", []string{"n: certificate_path and certificate_key_path belong together"}},
@@ -91,6 +91,21 @@ func TestNexusProblems(t *testing.T) {
 	_, err := ParseNexus("n", "port = 0\nport = 1\nfoo = 3\n")
 	wantProblems(t, err, `n:1: port "0" is not a port: a number from 1 to 65535`, "n:2: port stands in line 1 already",
 		`n:3: there is no setting "foo": `+settingNames, "n: password is missing", "n: config_path is missing", "n: gw_addrs_path is missing")
+}
+
+// TestPasswordIsNotRepeated: what seems to stand behind a password is the rest of it.
+func TestPasswordIsNotRepeated(t *testing.T) {
+	for _, tt := range []struct{ name, line, hidden string }{
+		{"quote in it", `password = 'Rosi's long password 1'`, "long password"},
+		{"blank in it", `password = correct horse battery staple`, "horse"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := ParseNexus("n", tt.line+"\n")
+			if err == nil || !strings.Contains(err.Error(), "n:1: password: something stands behind the value") || strings.Contains(err.Error(), tt.hidden) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
 }
 
 func TestValues(t *testing.T) {
