@@ -27,6 +27,7 @@ func TestWithoutLink(t *testing.T) {
 		e.device.in <- udp(61, 1)[:60]       // shorter
 		e.device.in <- udp(60, 1)
 		p.expect(frameBatch)
+		synctest.Wait()
 		s := e.Stats()
 		if s.DropsOut["no_link"] != 1 || s.DropsOut["malformed"] != 3 || s.Wire.PacketsOut != 1 {
 			t.Errorf("state is %+v", s)

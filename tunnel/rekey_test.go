@@ -270,6 +270,7 @@ func TestRekeyByHand(t *testing.T) {
 		p.opener = old
 		e.device.in <- udp(32, 1)
 		p.expect(frameBatch)
+		synctest.Wait()
 		if n := e.Stats().Link.Rekeys; n != 0 {
 			t.Errorf("%d rekeys before CONFIRM", n)
 		}
@@ -282,6 +283,7 @@ func TestRekeyByHand(t *testing.T) {
 		if got := p.expect(frameBatch); len(got) != 34 {
 			t.Errorf("batch of %d bytes", len(got))
 		}
+		synctest.Wait()
 		if n := e.Stats().Link.Rekeys; n != 1 {
 			t.Errorf("%d rekeys after CONFIRM", n)
 		}
