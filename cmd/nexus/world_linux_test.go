@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -151,13 +152,22 @@ func (w *world) run(args ...string) ended {
 	return ended{c.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// freePort returns a port that nobody has on any address.
+// ports counts those that freePort gave.
+var ports atomic.Int32
+
+// freePort returns a port that nobody has on any address, and that nobody gets who does
+// not ask for it: what the host gives begins at 32768.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", ":0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	for range 1000 {
+		port := 10000 + (os.Getpid()*64+int(ports.Add(1)))%20000
+		if l, err := net.Listen("tcp", fmt.Sprintf(":%d", port)); err == nil {
+			must(t, l.Close())
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	panic("not reached")
 }
 
 // start starts a program whose output becomes the log, and ends it with the test.

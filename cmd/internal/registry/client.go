@@ -14,6 +14,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -47,7 +48,8 @@ const (
 // and nexus would see an inner address.
 type Way interface {
 	// Pin is called with a public address before it is dialled, Settle when it was that
-	// of nexus.
+	// of nexus. os.ErrClosed is no obstacle: the mesh has left this host, and no way
+	// leads through it.
 	Pin(netip.Addr) error
 	Settle(netip.Addr) error
 }
@@ -221,7 +223,10 @@ func (c *Client) pin(_ context.Context, _, address string, _ syscall.RawConn) er
 	if !c.hasWay(to.Addr()) {
 		return nil
 	}
-	return c.Way.Pin(to.Addr())
+	if err := c.Way.Pin(to.Addr()); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // post sends a letter and returns the one that comes back, and from where.

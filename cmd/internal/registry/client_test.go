@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,8 +68,11 @@ type ways []string
 
 func (w *ways) Pin(a netip.Addr) error {
 	*w = append(*w, "pin-"+a.String())
-	if a == netip.MustParseAddr("203.0.113.99") {
+	switch a {
+	case netip.MustParseAddr("203.0.113.99"):
 		return errors.New("no other way")
+	case netip.MustParseAddr("203.0.113.98"):
+		return fmt.Errorf("pin: %w", os.ErrClosed)
 	}
 	return nil
 }
@@ -101,6 +106,7 @@ func TestWay(t *testing.T) {
 		{"IPv6", "[2001:db8::1]:80", answer, true, "pin-2001:db8::1 settle-2001:db8::1", ""},
 		{"not nexus", "203.0.113.1:80", stranger, true, "pin-203.0.113.1", ErrForged.Error()},
 		{"unreachable but through the mesh", "203.0.113.99:80", answer, true, "pin-203.0.113.99", "no other way"},
+		{"the mesh has left the host", "203.0.113.98:80", answer, true, "pin-203.0.113.98 settle-203.0.113.98", ""},
 		{"private", "192.168.7.1:80", answer, true, "", ""},
 		{"of one link", "[fe80::1%eth0]:80", answer, true, "", ""},
 		{"nobody looks after it", "203.0.113.1:80", answer, false, "", ""},
