@@ -51,31 +51,37 @@ func (d *deliverer) deliver(block []byte, clamp int) {
 	if d.gate != nil {
 		block = d.gate.sift(block)
 	}
+	for len(block) > 0 {
+		block = d.deliverSome(block, clamp)
+	}
+}
+
+// deliverSome writes as many packets as the tray holds and returns the others.
+func (d *deliverer) deliverSome(block []byte, clamp int) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for len(block) > 0 {
+	for len(block) > 0 && len(d.bufs) < len(d.slots) {
 		n, ok := packetLen(block)
 		d.count.wireIn.Add(1)
 		if !ok {
 			d.count.dropIn(inMalformed, 1)
+			block = nil
 			break
 		}
-		if isLocal(block[:n]) {
+		p := block[:n]
+		block = block[n:]
+		if isLocal(p) {
 			d.count.dropIn(inLocal, 1)
-			block = block[n:]
 			continue
 		}
-		buf := append(d.slots[len(d.bufs)][:headroom], block[:n]...)
+		buf := append(d.slots[len(d.bufs)][:headroom], p...)
 		if clamp > 0 {
 			clampMSS(buf[headroom:], clamp)
 		}
 		d.bufs = append(d.bufs, buf)
-		block = block[n:]
-		if len(d.bufs) == len(d.slots) {
-			d.flush()
-		}
 	}
 	d.flush()
+	return block
 }
 
 // deliverWhole writes the packet in block, which stands behind an offload, uncut:

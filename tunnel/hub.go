@@ -73,8 +73,8 @@ type hub struct {
 
 	guests guestNotes
 
-	// slow has room for those who expand blocks of a model just now: a few bytes may
-	// take milliseconds, and clients must not have the whole processor for that.
+	// slow has room for those whose few bytes make much work just now: it may take
+	// milliseconds, and clients must not have the whole processor for that.
 	slow chan struct{}
 
 	// Of a mesh.

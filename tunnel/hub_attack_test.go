@@ -7,12 +7,10 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"vpnd/compress"
 	"vpnd/crypto"
 )
 
@@ -154,42 +152,6 @@ func TestRateAlive(t *testing.T) {
 		if n := client.Stats().Links; n != 1 || b.peer(1).State != "up" {
 			t.Errorf("%d links, the last is %s", n, b.peer(1).State)
 		}
-	})
-}
-
-// modelled is a BATCH with a packet in a new history of a model, which learns it.
-func modelled(packet []byte) []byte { return append([]byte{byte(compress.Model)<<4 | 0xe}, packet...) }
-
-// TestHubModels sees that blocks which take long do not take all processors of a hub: as
-// many as may be expanded at a time are.
-func TestHubModels(t *testing.T) {
-	sim(t, "others go on", func(t *testing.T) {
-		b := newHubBench(t, 1, nil)
-		slow := b.hub.Tunnel.hub.slow
-		if cap(slow) > max(1, runtime.GOMAXPROCS(0)/2) {
-			t.Errorf("%d at a time", cap(slow))
-		}
-		p := puppetCaller(t, b.road.caller(t), b.config(2)).confirmed(b.hub)
-		p.drain()
-		for range cap(slow) {
-			slow <- struct{}{}
-		}
-		packet := between(hubAddrs(2)[0], address("10.200.0.1"))
-		p.send(frameBatch, modelled(packet)...)
-		pingPong(t, b, 0)
-		<-slow
-		arrives(t, b.hub, packet)
-		synctest.Wait()
-		if len(slow) != cap(slow)-1 {
-			t.Error("who is done keeps others out")
-		}
-		slow <- struct{}{}
-		p.send(frameBatch, modelled(packet)...)
-		if err := b.hub.SetPeers([]HubPeer{hubPeer(1)}); err != nil { // who waits is let go
-			t.Fatal(err)
-		}
-		pingPong(t, b, 0)
-		await(t, b.hub.down, "end of a link")
 	})
 }
 

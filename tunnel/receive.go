@@ -19,8 +19,8 @@ type receiver struct {
 	opener   *crypto.Opener
 	decoder  *compress.Decoder
 	delay    delay
-	size     int           // of the last frame on the wire
-	took     time.Duration // to expand the last block of a model, on a hub
+	size     int           // of the last frame on the wire, as rates count it
+	took     time.Duration // on a hub, for what costs it more than it did the client
 	said     time.Duration // clock at the last PING of reassure
 	resets   uint32        // RESET frames sent
 	anew     int64         // clock at the RESET that counted last, ns
@@ -144,7 +144,7 @@ func (r *receiver) frame(kind uint8, payload []byte) error {
 		}
 		return r.ratchet(payload[0])
 	case frameRekey1:
-		return r.keys.answer(payload)
+		return r.inTurn(func() error { return r.keys.answer(payload) })
 	case frameRekey2:
 		return r.keys.finish(payload)
 	case frameConfirm:
@@ -209,27 +209,68 @@ func (r *receiver) batch(payload []byte, whole bool) error {
 	case whole:
 		r.inside.deliverWhole(block)
 	default:
-		r.inside.deliver(block, r.clamp)
+		return r.deliver(block)
 	}
 	return nil
 }
 
-// expand expands a block. On a hub, those of a model take turns in a part of the
-// processors, and each client rests for as long as its block took.
-func (r *receiver) expand(payload []byte) ([]byte, error) {
-	if r.t.hub == nil || compress.MethodOf(payload) != compress.Model {
+func (r *receiver) expand(payload []byte) (block []byte, err error) {
+	if compress.MethodOf(payload) != compress.Model {
 		return r.decoder.Decode(payload)
+	}
+	err = r.inTurn(func() (err error) {
+		block, err = r.decoder.Decode(payload)
+		return err
+	})
+	return block, err
+}
+
+// deliver gives packets to the device. No computers send more of them than the frame had
+// bytes: such ones were made to keep us busy, and count as a byte each.
+func (r *receiver) deliver(block []byte) error {
+	if n := packetsIn(block, r.size); n > r.size {
+		r.size = n
+		return r.inTurn(func() error {
+			r.inside.deliver(block, r.clamp)
+			return nil
+		})
+	}
+	r.inside.deliver(block, r.clamp)
+	return nil
+}
+
+// packetsIn returns how many packets a block has, at least if they are more than few.
+func packetsIn(block []byte, few int) (n int) {
+	if len(block) <= few*ipv4Header {
+		return 0
+	}
+	for len(block) > 0 {
+		size, ok := packetLen(block)
+		if !ok {
+			break
+		}
+		block = block[size:]
+		n++
+	}
+	return n
+}
+
+// inTurn does work of which a few bytes make much. On a hub, all that do such work take
+// turns in a part of the processors, and each client rests for as long as its own took.
+func (r *receiver) inTurn(work func() error) error {
+	if r.t.hub == nil {
+		return work()
 	}
 	select {
 	case r.t.hub.slow <- struct{}{}:
 	case <-r.ctx.Done():
-		return nil, context.Cause(r.ctx)
+		return context.Cause(r.ctx)
 	}
 	began := time.Now()
-	block, err := r.decoder.Decode(payload)
-	r.took = time.Since(began)
+	err := work()
+	r.took += time.Since(began)
 	<-r.t.hub.slow
-	return block, err
+	return err
 }
 
 func (r *receiver) pong(payload []byte) {
