@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -157,17 +158,13 @@ func MakeKey(path string, random io.Reader) (*Key, error) {
 		return nil, fmt.Errorf("make key file %s: read random bytes: %w", path, err)
 	}
 	key := cannotFail(NewKey(secret))
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return nil, fmt.Errorf("key file %s exists already: it was left as it is", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make key file: %w", err)
-	}
-	_, err = fmt.Fprintf(f, "# vpnd shared key %s, made %s.\n"+
+	text := fmt.Appendf(nil, "# vpnd shared key %s, made %s.\n"+
 		"# Both ends need this same file. Keep it secret: whoever has it can join the link.\n%s %s\n",
 		key.id, time.Now().UTC().Format(time.DateOnly), keyTag, base64.StdEncoding.EncodeToString(secret))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := writeNew(path, text); err != nil {
+		return nil, err
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
 		os.Remove(path)
 		return nil, fmt.Errorf("write key file: %w", err)
 	}

@@ -219,41 +219,42 @@ func (t *Tunnel) settleTie(p *peer) {
 
 // part takes a session away from its peer, if it is one of its links. t.mu is held.
 func (t *Tunnel) part(s *session, cause error) {
-	p, link, spare := s.owner, s.owner.link.Load(), s.owner.calls.spare
-	left := closedFor(cause, closeShutdown) // then nobody is at the end of the other link, either
+	p, link, other := s.owner, s.owner.link.Load(), s.owner.calls.spare
 	switch {
-	case s != link && s != spare:
+	case s == other:
+		other = link
+	case s != link:
 		return
-	case s == spare && !left:
-		p.calls.spare = nil
-		if !p.answers(link) {
-			t.mistrust(p)
-		}
-	case spare != nil && !left && (p.answers(spare) || closedFor(cause, closeDisplaced)):
-		p.use(spare)
-		p.calls.spare = nil
-	case spare != nil && !left && t.clock()-p.calls.tied < int64(doubtTime): // it had no time to answer
-		p.use(spare)
-		p.calls.spare = nil
-		t.mistrust(p)
-	default:
-		p.link.Store(nil)
-		p.calls.spare = nil
-		for _, other := range []*session{link, spare} {
-			if other != nil && other != s {
-				t.hub.meet(other, false)
-				other.end(errDisplaced)
-			}
-		}
-		p.since, p.reason = time.Now(), cause.Error()
-		p.flaps.down(link.log, "cause", cause)
-		if t.config.Down != nil {
-			t.config.Down(link.snapshot(), cause)
-		}
-		p.wake(t.clock()-p.calls.upAt >= int64(goodSession))
-		t.orphan(p)
 	}
 	t.hub.meet(s, false)
+	if other != nil && !closedFor(cause, closeShutdown) && t.mayGoOn(s, other, cause) {
+		p.calls.spare = nil
+		p.use(other)
+		if !p.answers(other) {
+			t.mistrust(p)
+		}
+		return
+	}
+	p.link.Store(nil)
+	p.calls.spare = nil
+	if other != nil {
+		t.hub.meet(other, false)
+		other.end(errDisplaced)
+	}
+	p.since, p.reason = time.Now(), cause.Error()
+	p.flaps.down(link.log, "cause", cause)
+	if t.config.Down != nil {
+		t.config.Down(link.snapshot(), cause)
+	}
+	p.wake(t.clock()-p.calls.upAt >= int64(goodSession))
+	t.orphan(p)
+}
+
+// mayGoOn reports whether a peer has the other one of two links still, when s ends.
+func (t *Tunnel) mayGoOn(s, other *session, cause error) bool {
+	p := s.owner
+	return s == p.calls.spare || p.answers(other) || closedFor(cause, closeDisplaced) ||
+		t.clock()-p.calls.tied < int64(doubtTime) // it had no time to answer
 }
 
 // closedFor reports whether the peer has closed a link for a reason.

@@ -1,0 +1,189 @@
+package tunnel
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// ties has a gateway that does not run, and links of it with a peer on which nothing is
+// sent or taken.
+type ties struct {
+	*Tunnel
+	p   *peer
+	log *book
+}
+
+func newTies(t *testing.T) *ties {
+	t.Helper()
+	w := newMesh(t, 2)
+	c := testConfig(t)
+	c.Keys, c.Door, c.Listener, c.Hub, c.Device = nil, w.gateway(1).door, newRoad(), &Hub{Mesh: &Mesh{}}, newFakeDevice()
+	log := &book{}
+	c.Log = slog.New(slog.NewTextHandler(log, nil))
+	tunnel, err := New(c)
+	must(t, err)
+	w.gateway(1).end = &end{Tunnel: tunnel}
+	w.know(1, 2)
+	time.Sleep(time.Minute)
+	return &ties{tunnel, tunnel.hub.peers["gateway2"], log}
+}
+
+// link returns a link that runs from a place. It is not joined yet.
+func (x *ties) link(from netip.Addr, change func(*session)) *session {
+	s := &session{t: x.Tunnel, owner: x.p, count: x.p.count, log: x.config.Log, control: make(chan message, 8)}
+	s.ctx, s.end = context.WithCancelCause(context.Background())
+	s.conn = newPipe(net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 2002)), net.TCPAddrFromAddrPort(meshEndpoint(1))).server
+	if change != nil {
+		change(s)
+	}
+	return s
+}
+
+// answered has a link answer now.
+func (x *ties) answered(s *session) *session {
+	s.proved.Store(true)
+	s.ponged.Store(x.clock())
+	return s
+}
+
+// asked returns how many PINGs were posted.
+func asked(s *session) (n int) {
+	for len(s.control) > 0 {
+		if m := <-s.control; m.kind == framePing {
+			n++
+		}
+	}
+	return n
+}
+
+// TestMeshJoin sees which of two links is used when there is a second one.
+func TestMeshJoin(t *testing.T) {
+	there := meshEndpoint(2).Addr()
+	for _, test := range []struct {
+		name string
+		old  func(x *ties, old *session)
+		used bool // the new one
+	}{
+		{"the old one has answered", func(x *ties, old *session) { x.answered(old) }, false},
+		{"it never has", func(x *ties, old *session) { old.ponged.Store(x.clock()) }, true},
+		{"it is mistrusted since", func(x *ties, old *session) {
+			x.answered(old)
+			time.Sleep(1)
+			x.mistrust(x.p)
+		}, true},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			x := newTies(t)
+			old := x.link(there, nil)
+			x.join(old)
+			if x.p.link.Load() != old || asked(old) != 1 {
+				t.Error("the first link is not used, or not asked")
+			}
+			test.old(x, old)
+			asked(old)
+			s := x.link(there, func(s *session) { s.client = true })
+			x.join(s)
+			link, spare := x.p.link.Load(), x.p.calls.spare
+			if (link == s) != test.used || (spare == old) != test.used || link == spare || asked(s) != 1 || asked(old) != 1 {
+				t.Errorf("the new one is used: %v", link == s)
+			}
+		})
+	}
+}
+
+// TestMeshTwins has a peer call from two places in turn: it is reported, unless these are
+// the ends of links through others, or this end has called.
+func TestMeshTwins(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*session)
+		told   int
+	}{
+		{"it calls", nil, 1},
+		{"through another", func(s *session) { s.relayed = true }, 0},
+		{"it is called", func(s *session) { s.client = true }, 0},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			x := newTies(t)
+			for n := range 10 {
+				x.join(x.link(meshEndpoint(2+n%2).Addr(), test.change))
+				x.p.calls.spare = nil
+			}
+			x.log.says(t, test.told, "two clients seem to have the same key")
+		})
+	}
+}
+
+// TestMeshPart ends one of two links.
+func TestMeshPart(t *testing.T) {
+	lost := io.ErrUnexpectedEOF
+	by := func(reason closeReason) error { return &closeError{reason: reason, peer: true} }
+	there := meshEndpoint(2).Addr()
+	for _, test := range []struct {
+		name     string
+		spare    bool // it is the one that ends
+		cause    error
+		answered bool          // the other one has, since there are two
+		after    time.Duration // there were two
+		goesOn   bool
+	}{
+		{"the second", true, lost, true, time.Second, true},
+		{"the second, the first has not answered", true, lost, false, time.Second, true},
+		{"the second, with the peer", true, by(closeShutdown), true, time.Second, false},
+		{"the first", false, lost, true, time.Second, true},
+		{"the first, with the peer", false, by(closeShutdown), true, time.Second, false},
+		{"the first, at once", false, lost, false, doubtTime - 2, true},
+		{"the first, and the second has not answered in time", false, lost, false, doubtTime - 1, false},
+		{"the first, which the peer does not want", false, by(closeDisplaced), false, time.Second, true},
+		{"the first, which this end does not want", false, &closeError{reason: closeDisplaced}, false, time.Second, false},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			x := newTies(t)
+			var downs int
+			x.config.Down = func(Link, error) { downs++ }
+			first, second := x.answered(x.link(there, nil)), x.link(there, nil)
+			x.join(first)
+			time.Sleep(1)
+			x.join(second)
+			if x.p.link.Load() != first || x.p.calls.spare != second {
+				t.Fatal("the first one is not used")
+			}
+			s, other := first, second
+			if test.spare {
+				s, other = second, first
+			}
+			time.Sleep(test.after)
+			if test.answered {
+				x.answered(other)
+			}
+			time.Sleep(1)
+			doubt := x.p.doubt.Load()
+			x.part(s, test.cause)
+			if got := x.p.link.Load() == other && downs == 0 && other.ctx.Err() == nil; got != test.goesOn {
+				t.Errorf("it goes on: %v, %d ends were told", got, downs)
+			}
+			if gone := x.p.link.Load() == nil && downs == 1 && context.Cause(other.ctx) == errDisplaced && x.p.reason == test.cause.Error(); gone == test.goesOn || x.p.calls.spare != nil {
+				t.Errorf("all is gone: %v, %s", gone, x.p.reason)
+			}
+			if doubted := x.p.doubt.Load() != doubt; doubted != (test.goesOn && !test.answered) {
+				t.Errorf("the other one is mistrusted: %v", doubted)
+			}
+			size := 0
+			if test.goesOn {
+				size = 1
+			}
+			if n := x.hub.outer.Load().Size(); n != size*2 {
+				t.Errorf("%d outer addresses", n)
+			}
+			x.part(s, test.cause) // it is none of the links any more
+			if downs > 1 || (x.p.link.Load() == other) != test.goesOn {
+				t.Error("a link ends twice")
+			}
+		})
+	}
+}
