@@ -227,6 +227,8 @@ func TestPeersChecked(t *testing.T) {
 	must(t, os.WriteFile(w.peer("ann"), []byte("publickey public:AAAA\nsecret secret:AAAA\n"), 0o600))
 	checkEnded(t, "mistakes", check(), exit.Config, `third\.peer:\d+: address: 192\.0\.2\.99 is outside the pool`)
 	checkEnded(t, "mistakes", check(), exit.Config, `ann\.peer:1: publickey: the public key is damaged`)
+	must(t, os.WriteFile(w.server.config(), append(read(t, w.server.config()), "linkup /nowhere/up\n"...), 0o600))
+	checkEnded(t, "a script is missing, too", check(), exit.Config, `server\.conf:\d+: linkup: .*\n\S+third\.peer:\d+: address: 192\.0\.2\.99 is outside the pool`)
 }
 
 // TestPeersCloned has one client's file in use in two places. The hub says so, and

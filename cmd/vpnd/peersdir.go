@@ -28,7 +28,7 @@ func openPeers(path string) (*peersDir, error) {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("directory of the clients: %w", err)
 	}
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY, 0) // another pipe would be waited for
 	if err != nil {
 		return nil, fmt.Errorf("directory of the clients: %w", err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,6 +47,9 @@ func TestInviteMistakes(t *testing.T) {
 			`^vpnd: directory of the clients: \S+/peers belongs to user 65534, and this is user 0: invite as the user that the hub runs as\n$`},
 		{"directory that others may read", func(s *site) error { return os.Chmod(s.file("peers"), 0o750) }, "zoe.conf", exit.Config,
 			`^vpnd: directory of the clients: \S+/peers is open to others \(mode 0750\); say: chmod 700 \S+/peers\n$`},
+		{"pipe in the directory's place", func(s *site) error {
+			return errors.Join(os.RemoveAll(s.file("peers")), syscall.Mkfifo(s.file("peers"), 0o600))
+		}, "zoe.conf", exit.Internal, `^vpnd: directory of the clients: open \S+/peers: not a directory\n$`},
 		{"file among those of the hub", func(*site) error { return nil }, "peers/zoe.peer", exit.Usage,
 			`^vpnd: --output: \S+/peers/zoe\.peer is among the files of the hub's clients; name a file in another directory\n$`},
 		{"pipe in the file's place", func(s *site) error { return syscall.Mkfifo(s.file("zoe.conf"), 0o600) }, "zoe.conf", exit.Internal,

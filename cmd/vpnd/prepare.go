@@ -116,7 +116,8 @@ func (o *options) runCheck(sys system) error {
 		return err
 	}
 	s, err := prepare(c)
-	if err != nil {
+	clients, clientsErr := checkPeers(c)
+	if err := errors.Join(err, exit.With(exit.Config, clientsErr)); err != nil {
 		return err
 	}
 	defer s.close()
@@ -127,10 +128,6 @@ func (o *options) runCheck(sys system) error {
 	}
 	about := s.about()
 	if c.Peers != "" {
-		clients, err := checkPeers(c)
-		if err != nil {
-			return exit.With(exit.Config, err)
-		}
 		about += fmt.Sprintf(", clients: %d", clients)
 	}
 	_, err = fmt.Fprintf(sys.stdout, "%s is right: %s, %s\n", c.Path, c.Mode, about)
@@ -139,6 +136,9 @@ func (o *options) runCheck(sys system) error {
 
 // checkPeers returns how many clients a hub lets in, or what is wrong with their files.
 func checkPeers(c *conf.Config) (clients int, err error) {
+	if c.Peers == "" {
+		return 0, nil
+	}
 	peers, found, err := c.ReadPeers()
 	if err != nil {
 		return 0, err
