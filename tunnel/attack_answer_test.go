@@ -57,7 +57,7 @@ var answerAttacks = attacks{
 	}},
 	{"second flight, put together from two", crypto.F2Size - 1, func(a *attack) {
 		v := newVisitor(a)
-		f2 := v.reply(sameFlight(a.t, choosy(a.t), 3), nil)
+		f2 := unlike(v.f2, answerAt, func(random same) []byte { return v.reply(sameFlight(a.t, choosy(a.t), random), nil) })
 		for n := 1; n < len(f2); n++ {
 			a.try(fmt.Sprint("from byte ", n), func() error {
 				return v.refuses(slices.Concat(v.f2[:n], f2[n:]), notAnAnswer)
@@ -148,6 +148,17 @@ func (s same) Read(b []byte) (int, error) {
 		b[i] = byte(s)
 	}
 	return len(b), nil
+}
+
+// unlike makes a flight that differs from another one in its first byte from a place on,
+// and in its last: what is put together of the two is neither of them.
+func unlike(b []byte, from int, make func(same) []byte) []byte {
+	last := len(b) - 1
+	for random := same(3); ; random++ {
+		if other := make(random); other[from] != b[from] && other[last] != b[last] {
+			return other
+		}
+	}
 }
 
 // sameFlight returns a first flight that is always the same.

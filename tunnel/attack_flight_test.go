@@ -78,7 +78,8 @@ var flightAttacks = attacks{
 	}},
 	{"first flight, put together from two", crypto.F1Size - 1, func(a *attack) {
 		s := besiege(a, bf)
-		one, other := sameFlight(a.t, s.config, 1), sameFlight(a.t, s.config, 2)
+		one := sameFlight(a.t, s.config, 1)
+		other := unlike(one, 0, func(random same) []byte { return sameFlight(a.t, s.config, random) })
 		for n := 1; n < len(one); n++ {
 			a.try(fmt.Sprint("from byte ", n), func() error {
 				return s.stranger(slices.Concat(one[:n], other[n:]), refusedDoor)

@@ -86,7 +86,8 @@ var strongFlightAttacks = attacks{
 	}},
 	{"strong: first flight, put together from two", 2 * (crypto.F1Size - 1), func(a *attack) {
 		s, l := besiegeStrong(a)
-		one, other := l.flight(now()+1, 0), l.flight(now()+2, 0)
+		one := l.flight(now()+1, 0)
+		other := unlike(one, 0, func(same) []byte { return l.flight(now()+2, 0) })
 		for n := 1; n < len(one); n++ {
 			spliced := slices.Concat(one[:n], other[n:])
 			a.try(fmt.Sprint("from byte ", n), func() error { return s.stranger(spliced, refusedDoor) })
@@ -230,11 +231,11 @@ var strongAnswerAttacks = attacks{
 	}},
 	{"strong: second flight, put together, or of another call", crypto.F2Size + 2, func(a *attack) {
 		v := newStrongVisitor(a)
-		_, another, err := v.key.initiate(same(3))
-		if err != nil {
-			a.t.Fatal(err)
-		}
-		f2 := v.reply(another, nil)
+		f2 := unlike(v.f2, answerAt, func(random same) []byte {
+			_, another, err := v.key.initiate(random)
+			must(a.t, err)
+			return v.reply(another, nil)
+		})
 		for n := 1; n < len(f2); n++ {
 			a.try(fmt.Sprint("from byte ", n), func() error { return v.refuses(slices.Concat(v.f2[:n], f2[n:]), notAnAnswer) })
 		}
