@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -79,10 +80,17 @@ func TestMeshJoin(t *testing.T) {
 	} {
 		sim(t, test.name, func(t *testing.T) {
 			x := newTies(t)
+			x.p.calls.stop = func() {}
+			x.p.calls.diallers = [2]*dialler{newDialler(x.Tunnel, x.p, false), newDialler(x.Tunnel, x.p, true)}
 			old := x.link(there, nil)
 			x.join(old)
 			if x.p.link.Load() != old || asked(old) != 1 {
 				t.Error("the first link is not used, or not asked")
+			}
+			for _, d := range x.p.calls.diallers {
+				if len(d.woken) != 1 {
+					t.Error("who calls is not told")
+				}
 			}
 			test.old(x, old)
 			asked(old)
@@ -93,6 +101,65 @@ func TestMeshJoin(t *testing.T) {
 				t.Errorf("the new one is used: %v", link == s)
 			}
 		})
+	}
+}
+
+// TestMeshSettle sees which of two links is used when they have answered.
+func TestMeshSettle(t *testing.T) {
+	type kind struct{ relayed, client bool }
+	for _, test := range []struct {
+		name          string
+		first, second kind
+		ours          bool // what this end has called for stays
+		answered      [2]bool
+		used          [2]int // if the first is used before, and if the second is
+	}{
+		{"this end called twice", kind{client: true}, kind{client: true}, true, [2]bool{true, true}, [2]int{2, 2}},
+		{"and has no answer on the second", kind{client: true}, kind{client: true}, true, [2]bool{true, false}, [2]int{1, 1}},
+		{"nor on the first", kind{client: true}, kind{client: true}, true, [2]bool{false, false}, [2]int{1, 2}},
+		{"the peer called twice", kind{}, kind{}, true, [2]bool{true, true}, [2]int{2, 2}},
+		{"both called, ours stays", kind{client: true}, kind{}, true, [2]bool{true, true}, [2]int{1, 1}},
+		{"but does not answer", kind{client: true}, kind{}, true, [2]bool{false, true}, [2]int{2, 2}},
+		{"both called, theirs stays", kind{client: true}, kind{}, false, [2]bool{true, true}, [2]int{2, 2}},
+		{"the peer called first, ours stays", kind{}, kind{client: true}, true, [2]bool{true, true}, [2]int{2, 2}},
+		{"the first is direct", kind{}, kind{relayed: true}, true, [2]bool{true, true}, [2]int{1, 1}},
+		{"the second is direct", kind{relayed: true, client: true}, kind{}, true, [2]bool{true, true}, [2]int{2, 2}},
+	} {
+		for before := 1; before <= 2; before++ {
+			sim(t, fmt.Sprintf("%s, the one used is %d", test.name, before), func(t *testing.T) {
+				x := newTies(t)
+				x.p.calls.ours = test.ours
+				var links [2]*session
+				for i, k := range []kind{test.first, test.second} {
+					links[i] = x.link(meshEndpoint(2).Addr(), func(s *session) { s.relayed, s.client = k.relayed, k.client })
+					x.join(links[i])
+				}
+				if x.p.link.Load() != links[before-1] {
+					x.p.swap()
+				}
+				time.Sleep(1)
+				for i, answered := range test.answered {
+					if answered {
+						x.answered(links[i])
+					}
+				}
+				for range 2 {
+					x.settleTie(x.p)
+					if want := test.used[before-1]; x.p.link.Load() != links[want-1] || x.p.calls.spare != links[2-want] {
+						t.Errorf("the one that is used is not %d", want)
+					}
+				}
+				if links[0].ctx.Err() != nil || links[1].ctx.Err() != nil {
+					t.Error("one is closed at once")
+				}
+				time.Sleep(spareTime)
+				spare := x.p.calls.spare
+				x.settleTie(x.p)
+				if context.Cause(spare.ctx) != errDisplaced || x.p.link.Load().ctx.Err() != nil {
+					t.Error("the other one is not closed after a while")
+				}
+			})
+		}
 	}
 }
 
