@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"vpnd/cmd/internal/background"
 	"vpnd/tunnel"
 )
 
@@ -62,21 +63,11 @@ func listenControl(path string) (*control, error) {
 			return nil, err
 		}
 	}
-	l, err := listenPrivate(path)
+	l, err := background.ListenPrivate(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, err
-	}
 	return &control{l: l}, nil
-}
-
-// listenPrivate makes a socket that is closed to others from its first moment.
-func listenPrivate(path string) (*net.UnixListener, error) {
-	defer syscall.Umask(syscall.Umask(0o077))
-	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 }
 
 // A request is a line, or nothing, which asks for the report.

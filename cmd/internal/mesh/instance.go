@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"vpnd/cmd/internal/background"
 )
 
 // ErrRunning says that another process keeps the gateway in the mesh.
@@ -57,23 +59,11 @@ func Claim(dir, name string) (*Instance, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	os.Remove(path) // of a process that was killed: the lock is ours
-	l, err := listenPrivate(path)
-	if err == nil {
-		err = os.Chmod(path, 0o600)
-	}
+	l, err := background.ListenPrivate(path)
 	if err != nil {
-		if l != nil {
-			l.Close()
-		}
 		return nil, errors.Join(fmt.Errorf("control socket: %w", err), lock.Close())
 	}
 	return &Instance{lock, l, path}, nil
-}
-
-// listenPrivate makes a socket that is closed to others from its first moment.
-func listenPrivate(path string) (net.Listener, error) {
-	defer syscall.Umask(syscall.Umask(0o077))
-	return net.Listen("unix", path)
 }
 
 // socketPath returns where an instance listens.

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -140,41 +139,6 @@ func TestInstance(t *testing.T) {
 	}
 	if _, err := Claim(filepath.Join(dir, strings.Repeat("x", 200)), "a"); err == nil {
 		t.Error("a socket with too long a name")
-	}
-}
-
-// A socket is closed to others from its first moment, whatever the umask is, which stays
-// as it was.
-func TestSocketPrivate(t *testing.T) {
-	defer syscall.Umask(syscall.Umask(0))
-	path := filepath.Join(t.TempDir(), "sock")
-	var open, seen atomic.Int32
-	var stop atomic.Bool
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	defer stop.Store(true)
-	watching.Go(func() {
-		for !stop.Load() {
-			if info, err := os.Lstat(path); err == nil {
-				seen.Add(1)
-				if info.Mode().Perm()&0o077 != 0 {
-					open.Add(1)
-				}
-			}
-		}
-	})
-	for i := 0; i < 1000 || seen.Load() == 0; i++ {
-		l, err := listenPrivate(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.Close()
-	}
-	if n := open.Load(); n > 0 {
-		t.Errorf("open to others at %d of %d looks", n, seen.Load())
-	}
-	if mask := syscall.Umask(0); mask != 0 {
-		t.Errorf("the umask is %04o", mask)
 	}
 }
 
