@@ -167,8 +167,13 @@ func (t *Tunnel) join(s *session) {
 	if !s.client && !s.relayed {
 		t.tellTurns(old, s)
 	}
-	if spare := p.calls.spare; spare != nil {
-		t.part(spare, errDisplaced)
+	if spare := p.calls.spare; spare != nil { // the one that answers stays, and nothing speaks against it
+		if p.answers(spare) && !p.answers(old) {
+			p.swap()
+			old, spare = spare, old
+		}
+		p.calls.spare = nil
+		t.hub.meet(spare, false)
 		spare.end(errDisplaced)
 	}
 	old.post(message{kind: framePing})

@@ -122,6 +122,44 @@ func TestMeshWay(t *testing.T) {
 		close(done)
 		synctest.Wait()
 	})
+	for _, doubted := range []bool{false, true} {
+		sim(t, fmt.Sprint("silence after the flights of both at once, the link is doubted: ", doubted), func(t *testing.T) {
+			var calls atomic.Int32
+			w := relayed(t, func(p *pipe) {
+				calls.Add(1)
+				p.passFlights(false)
+			})
+			w.onTheWay(2, 1, func(p *pipe) {
+				calls.Add(1)
+				p.passFlights(true)
+			})
+			w.forbid(2, 1, false)
+			links := []*session{w.gateway(1).peer(2).link.Load(), w.gateway(2).peer(1).link.Load()}
+			hold := func(held bool) {
+				for _, s := range links {
+					s.conn.(*pipeEnd).hold(held)
+				}
+				synctest.Wait()
+			}
+			unharmed(t, w, &calls, func() {
+				stop := w.chat(1, 2)
+				hold(true) // an answer takes a while
+				if doubted {
+					w.gateway(1).Redial()
+				}
+				w.callAgain(1, 2)
+				hold(!doubted)
+				w.callAgain(2, 1)
+				time.Sleep(20 * time.Millisecond)
+				w.forbid(2, 1, true)
+				hold(false)
+				time.Sleep(10 * time.Second)
+				if sent, lost := stop(); lost > 0 && !doubted || lost > 1 {
+					t.Errorf("%d of %d packets lost", lost, sent)
+				}
+			})
+		})
+	}
 }
 
 // late holds back what an end reads, for some time over and over, until done is closed.
