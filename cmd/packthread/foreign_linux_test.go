@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -12,7 +14,10 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"vpnd/cmd/internal/exit"
+	"vpnd/cmd/internal/lab"
 	"vpnd/cmd/internal/meshlab"
+	"vpnd/tunnel/netif"
 )
 
 // rewrite changes the network file.
@@ -95,4 +100,65 @@ func TestNexusInTheMesh(t *testing.T) {
 	must(t, one.Move())
 	ask()
 	w.reaches("after a move", one, two.Addr())
+}
+
+// TestInterfaceGone deletes the interface of a gateway, which ends: nexus is told, and the
+// other one does not wait for the end of the lease.
+func TestInterfaceGone(t *testing.T) {
+	w := newWorld(t, meshlab.Config{Sites: 2, Bare: true})
+	one, two := w.Sites[0], w.Sites[1]
+	w.start()
+	w.paths("start", startLimit)
+	must(t, two.Gateway.Do(func() error {
+		l, err := netlink.LinkByName("vpn0")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkDel(l)
+	}))
+	if code, err := two.Process.Wait(w.ctx); err != nil || code != exit.Unavailable {
+		t.Errorf("code %d, %v", code, err)
+	}
+	w.until(one, "without the one that has left", func(report) bool { return !w.hasRoute(one, two) })
+}
+
+// TestWay keeps a way to nexus while the interface is there, and after that.
+func TestWay(t *testing.T) {
+	l, err := lab.New()
+	must(t, err)
+	defer l.Close()
+	n, err := l.Namespace("a")
+	must(t, err)
+	must(t, n.Do(func() error {
+		set, err := netif.Open(t.TempDir(), "a", slog.New(slog.DiscardHandler))
+		if err != nil {
+			return err
+		}
+		defer set.Close()
+		tun, name, err := netif.OpenTUN("")
+		if err != nil {
+			return err
+		}
+		defer tun.Close()
+		nexus := netip.MustParseAddr("192.0.2.1")
+		route := netif.Route{Dest: netip.PrefixFrom(nexus, 24).Masked()}
+		if err := set.Apply(name, netif.State{Routes: []netif.Route{route}}); err != nil {
+			return err
+		}
+		w := way{set}
+		if err := w.Pin(nexus); err == nil || errors.Is(err, os.ErrClosed) {
+			t.Errorf("no other way: %v", err)
+		}
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		if err := netlink.LinkDel(l); err != nil {
+			return err
+		}
+		if err := w.Pin(nexus); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("the interface is gone: %v", err)
+		}
+		return nil
+	}))
 }

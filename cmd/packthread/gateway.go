@@ -77,7 +77,7 @@ func (g *gateway) run(ctx context.Context, ready func() error) (err error) {
 	if err != nil {
 		return errors.Join(err, listener.Close(), nudges.Close())
 	}
-	client.Way = g.set
+	client.Way = way{g.set}
 	g.log.Info("interface is up", "interface", g.set.Device(), "port", g.Port, "key", g.own.Public())
 	if err = ready(); err != nil {
 		return errors.Join(err, listener.Close(), nudges.Close(), device.Close())
@@ -90,6 +90,19 @@ func (g *gateway) run(ctx context.Context, ready func() error) (err error) {
 		g.set.Keep,
 		g.follow,
 	))
+}
+
+// way is the way to nexus outside of the mesh.
+type way struct{ *netif.Set }
+
+// Pin is that of the Set. The interface may be gone, and its routes with it: then the mesh
+// has left this host.
+func (w way) Pin(nexus netip.Addr) error {
+	err := w.Set.Pin(nexus)
+	if errors.Is(err, netif.ErrUnavailable) {
+		return os.ErrClosed
+	}
+	return err
 }
 
 // carry runs the tunnel, as soon as it is known who may call: a caller that is not known
