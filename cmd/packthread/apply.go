@@ -76,6 +76,10 @@ func (g *gateway) decide(t *registry.Table, h *hostView) *applied {
 	sources := a.sources(h)
 	for _, p := range a.plan.Peers {
 		for _, r := range p.Routes {
+			if nexus := g.nexus.Load(); nexus != nil && r == netip.PrefixFrom(*nexus, nexus.BitLen()) {
+				a.conflicts = append(a.conflicts, fmt.Sprintf("%v of %s is not reached: nexus has this address, and is asked outside of the mesh", r, p.Name))
+				continue
+			}
 			source := sources[0]
 			if r.Addr().Is6() {
 				source = sources[1]

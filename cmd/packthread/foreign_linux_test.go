@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -102,6 +103,27 @@ func TestNexusInTheMesh(t *testing.T) {
 	w.reaches("after a move", one, two.Addr())
 }
 
+// TestNexusIsANetwork has nexus as a network by itself, by mistake: gateways go on asking, and
+// learn that it was mended.
+func TestNexusIsANetwork(t *testing.T) {
+	w := newWorld(t, meshlab.Config{Sites: 2, Bare: true})
+	one := w.Sites[0]
+	w.start()
+	w.paths("start", startLimit)
+	w.rewrite("subnet=10.77.2.1/32", "subnet=10.77.2.1/32\n    subnet=192.0.2.2/32")
+	must(t, one.Again(w.ctx))
+	w.until(one, "told of the conflict", func(r report) bool {
+		return len(r.Conflicts) == 1 && strings.HasPrefix(r.Conflicts[0], "192.0.2.2/32 of net2 is not reached: nexus")
+	})
+	must(t, one.Again(w.ctx))
+	w.until(one, "registered", func(r report) bool { return r.Error == "" })
+	w.rewrite("subnet=192.0.2.2/32", "subnet=192.0.2.0/24")
+	must(t, one.Again(w.ctx))
+	w.until(one, "told that it was mended", func(r report) bool {
+		return r.Error == "" && len(r.Conflicts) == 0 && slices.Contains(r.Peers[0].Routes, netip.MustParsePrefix("192.0.2.0/24"))
+	})
+}
+
 // TestInterfaceGone deletes the interface of a gateway, which ends: nexus is told, and the
 // other one does not wait for the end of the lease.
 func TestInterfaceGone(t *testing.T) {
@@ -145,9 +167,16 @@ func TestWay(t *testing.T) {
 		if err := set.Apply(name, netif.State{Routes: []netif.Route{route}}); err != nil {
 			return err
 		}
-		w := way{set}
+		g := &gateway{set: set, news: make(chan struct{}, 1)}
+		w := way{g}
 		if err := w.Pin(nexus); err == nil || errors.Is(err, os.ErrClosed) {
 			t.Errorf("no other way: %v", err)
+		}
+		for _, at := range []netip.Addr{nexus, nexus.Next()} {
+			must(t, w.Settle(at))
+			if noted := g.nexus.Load(); (noted != nil) != (at == nexus) || len(g.news) != 1 {
+				t.Errorf("nexus is at %v: noted is %v, and that it changed: %d", at, noted, len(g.news))
+			}
 		}
 		l, err := netlink.LinkByName(name)
 		if err != nil {

@@ -54,6 +54,7 @@ type gateway struct {
 	news    chan struct{}                  // it has changed, or the host's networks may have
 	applied atomic.Pointer[applied]        // what the host has by now; nil: nothing
 	known   chan struct{}                  // closed when something was applied
+	nexus   atomic.Pointer[netip.Addr]     // whose way was refused; nil: none
 }
 
 // run keeps the gateway in the mesh until ctx ends. What fails before ready is the
@@ -77,7 +78,7 @@ func (g *gateway) run(ctx context.Context, ready func() error) (err error) {
 	if err != nil {
 		return errors.Join(err, listener.Close(), nudges.Close())
 	}
-	client.Way = way{g.set}
+	client.Way = way{g}
 	g.log.Info("interface is up", "interface", g.set.Device(), "port", g.Port, "key", g.own.Public())
 	if err = ready(); err != nil {
 		return errors.Join(err, listener.Close(), nudges.Close(), device.Close())
@@ -93,16 +94,29 @@ func (g *gateway) run(ctx context.Context, ready func() error) (err error) {
 }
 
 // way is the way to nexus outside of the mesh.
-type way struct{ *netif.Set }
+type way struct{ g *gateway }
 
 // Pin is that of the Set. The interface may be gone, and its routes with it: then the mesh
-// has left this host.
+// has left this host. A network that is nexus alone loses its route: who cannot ask does
+// not learn either that the network was withdrawn.
 func (w way) Pin(nexus netip.Addr) error {
-	err := w.Set.Pin(nexus)
+	err := w.g.set.Pin(nexus)
 	if errors.Is(err, netif.ErrUnavailable) {
 		return os.ErrClosed
 	}
+	if err != nil {
+		w.g.nexus.Store(&nexus)
+		w.g.look()
+	}
 	return err
+}
+
+func (w way) Settle(nexus netip.Addr) error {
+	if a := w.g.nexus.Load(); a != nil && *a != nexus {
+		w.g.nexus.Store(nil)
+		w.g.look()
+	}
+	return w.g.set.Settle(nexus)
 }
 
 // carry runs the tunnel, as soon as it is known who may call: a caller that is not known
