@@ -76,3 +76,35 @@ func TestApplyMostAgain(t *testing.T) {
 		t.Errorf("has %v", got)
 	}
 }
+
+// TestApplyMostStays has routes that cannot be had beside others that the host has already:
+// at no moment it is without these.
+func TestApplyMostStays(t *testing.T) {
+	const had = "route 10.1.0.0/16\nroute 10.2.0.0/16\nroute 10.3.0.0/16\nroute 10.4.0.0/16\n"
+	for _, test := range []struct{ name, edit, want, says string }{
+		{"somebody has taken one", "route 10.2.0.0/16 dev eth0", had + "route 10.5.0.0/16\n", "already has 10.2.0.0/16"},
+		{"new sources", "addr eth0 10.9.0.1/32",
+			"route 10.1.0.0/16 src 10.9.0.1\nroute 10.2.0.0/16 src 10.9.0.2\nroute 10.3.0.0/16 src 10.9.0.1\nroute 10.4.0.0/16 src 10.9.0.1\nroute 10.5.0.0/16\n",
+			"10.9.0.2 is not an address of this host"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			k := &spyKernel{kernel: preparedKernel()}
+			h := &k.kernel.(*fakeKernel).host
+			h.edit("link eth0 1500 up")
+			_, s := openLogged(t, t.TempDir(), k)
+			check(t, s.Apply("vpn0", parseState(had)))
+			h.routes = slices.DeleteFunc(h.routes, func(r hostRoute) bool { return r.Dest == netip.MustParsePrefix("10.2.0.0/16") })
+			h.edit(test.edit)
+			k.log = nil
+			got, err := s.ApplyMost("vpn0", parseState(test.want))
+			if err == nil || !strings.Contains(err.Error(), test.says) || len(got) != 4 {
+				t.Errorf("has %v, error %v", got, err)
+			}
+			for _, step := range k.log {
+				if strings.Contains(step, " del ") && !strings.Contains(step, "10.2.0.0") {
+					t.Errorf("%s", step)
+				}
+			}
+		})
+	}
+}
