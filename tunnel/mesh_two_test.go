@@ -104,6 +104,48 @@ func TestMeshJoin(t *testing.T) {
 	}
 }
 
+// TestMeshThird sees which of two links goes when there is a third one.
+func TestMeshThird(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		answered [2]bool // the first, the second
+		gone     int
+	}{
+		{"both have answered", [2]bool{true, true}, 1},
+		{"the first has", [2]bool{true, false}, 1},
+		{"the second has", [2]bool{false, true}, 0},
+		{"none has", [2]bool{false, false}, 1},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			x := newTies(t)
+			var links [3]*session
+			for i := range links {
+				from := meshEndpoint(2 + i).Addr()
+				links[i] = x.link(from, func(s *session) { s.client = true })
+			}
+			x.join(x.answered(links[0]))
+			time.Sleep(1)
+			x.join(links[1])
+			time.Sleep(1)
+			for i, answered := range test.answered {
+				if answered {
+					x.answered(links[i])
+				}
+			}
+			doubt := x.p.doubt.Load()
+			x.join(links[2])
+			if x.p.link.Load() != links[1-test.gone] || x.p.calls.spare != links[2] || x.p.doubt.Load() != doubt {
+				t.Error("not the one that answers is used")
+			}
+			for i, s := range links {
+				if ended := context.Cause(s.ctx) == errDisplaced; ended != (i == test.gone) || x.hub.isOuter(meshEndpoint(2+i).Addr()) == ended {
+					t.Errorf("link %d has ended: %v", i, ended)
+				}
+			}
+		})
+	}
+}
+
 // TestMeshSettle sees which of two links is used when they have answered.
 func TestMeshSettle(t *testing.T) {
 	type kind struct{ relayed, client bool }
