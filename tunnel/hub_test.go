@@ -84,6 +84,34 @@ func TestHub(t *testing.T) {
 	})
 }
 
+// TestManyClients has more clients than callers may be on their way in.
+func TestManyClients(t *testing.T) {
+	sim(t, "lobby and exit full", func(t *testing.T) {
+		b := newHubBench(t, 0, func(c *Config) {
+			c.Ciphers = []crypto.Cipher{crypto.AES256GCM} // the one that costs least
+			c.Hub.Guest = func(id crypto.ClientID, _ []netip.Addr, _ func(string) bool) (HubPeer, error) {
+				return HubPeer{Name: id.String(), Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 9, id[1], id[0]})}}, nil
+			}
+		})
+		const many = lobbySize + lobbyExit + 1
+		for n := range many {
+			c := b.config(1)
+			c.Ciphers, c.Client = b.hub.config.Ciphers, crypto.ClientID{byte(n), byte(1 + n>>8)}
+			puppetCaller(t, b.road.caller(t), c).confirmed(b.hub).drain()
+		}
+		synctest.Wait()
+		up := 0
+		for _, p := range b.hub.Stats().Peers {
+			if p.State == "up" {
+				up++
+			}
+		}
+		if up != many {
+			t.Errorf("%d clients of %d have links", up, many)
+		}
+	})
+}
+
 // TestHubAddress has clients that say which address they have.
 func TestHubAddress(t *testing.T) {
 	for _, test := range []struct {

@@ -24,8 +24,8 @@ const (
 	// through; strangers are more, and cost less.
 	lobbySize  = 256
 	lobbyKnown = 64
-	// lobbyExit is how many more may be on their way out, or in as the link. The next
-	// one waits until one has closed.
+	// lobbyExit is how many more may be on their way out. The next one waits until one
+	// has closed.
 	lobbyExit = 32
 	// firstWindow is more than kernels let a caller send before anything is read.
 	firstWindow = 256 << 10
@@ -90,7 +90,7 @@ var errCrowd = errors.New("too many callers at once")
 // receiveCaller carries one connection through the handshake and its session. A
 // caller that fails gets not one byte, whatever the reason, and is kept
 // until the same deadline: from outside all failures look alike.
-// leave tells that the caller has come through, where others may be links beside it.
+// leave tells that the caller has come through.
 func (t *Tunnel) receiveCaller(ctx context.Context, l *lobby.Lobby, conn net.Conn, leave func()) {
 	limit, cancel := context.WithTimeout(ctx, lobbyTimeout)
 	defer cancel()
@@ -105,9 +105,7 @@ func (t *Tunnel) receiveCaller(ctx context.Context, l *lobby.Lobby, conn net.Con
 	}
 	l.Leave(place)
 	t.attach(s)
-	if t.hub != nil {
-		leave()
-	}
+	leave()
 	s.run()
 }
 
