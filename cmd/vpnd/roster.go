@@ -157,6 +157,9 @@ func (r *roster) news(what string, told []string, problems ...error) (texts []st
 		}
 		for text := range strings.Lines(p.Error()) {
 			text = strings.TrimSuffix(text, "\n")
+			if slices.Contains(texts, text) {
+				continue
+			}
 			if texts = append(texts, text); !slices.Contains(told, text) {
 				r.log.Error(what, "cause", text)
 			}

@@ -273,6 +273,20 @@ func TestRosterAgain(t *testing.T) {
 	})
 }
 
+// TestRosterUnroutedAll has one cause keep the routes to all clients away: it is told once.
+func TestRosterUnroutedAll(t *testing.T) {
+	b := newRosterBench(t)
+	b.put("ann", b.keys())
+	cause := errors.New("the interface is not available")
+	b.unrouted = errors.Join(cause, cause, errors.New("a route is in the way"), cause)
+	b.look(false)
+	for text, want := range map[string]int{"not available": 1, "in the way": 1} {
+		if n := b.log.says(text); n != want {
+			t.Errorf("the log says %d times %q, want %d", n, text, want)
+		}
+	}
+}
+
 // TestRosterUnrouted lets a client in that there is no route to, and sets that when it can
 // be had.
 func TestRosterUnrouted(t *testing.T) {
