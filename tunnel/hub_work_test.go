@@ -92,30 +92,45 @@ func TestHubTurns(t *testing.T) {
 
 // TestRateCrowd has a client that may not send much make many packets of few bytes.
 func TestRateCrowd(t *testing.T) {
-	const limit, frames, seconds = 10_000, 200, 10
-	sim(t, "200 frames", func(t *testing.T) {
-		b := newHubBench(t, 1, func(c *Config) {
-			guest := c.Hub.Guest
-			c.Hub.Guest = func(id crypto.ClientID, wish []netip.Addr, busy func(string) bool) (HubPeer, error) {
-				p, err := guest(id, wish, busy)
-				p.Rate = limit
-				return p, err
+	const limit, frames, seconds, late = 10_000, 200, 10, 30
+	for _, test := range []struct {
+		name, drop string
+		from       netip.Addr
+		maxDelay   time.Duration
+	}{
+		{"a false source", "spoofed", hubAddrs(3)[0], 0},
+		{"held back too long", "too_old", hubAddrs(2)[0], (late - 5) * time.Second},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			b := newHubBench(t, 1, func(c *Config) {
+				c.MaxDelay = test.maxDelay
+				guest := c.Hub.Guest
+				c.Hub.Guest = func(id crypto.ClientID, wish []netip.Addr, busy func(string) bool) (HubPeer, error) {
+					p, err := guest(id, wish, busy)
+					p.Rate = limit
+					return p, err
+				}
+			})
+			p := puppetCaller(t, b.road.caller(t), b.config(2)).confirmed(b.hub)
+			p.drain()
+			p.send(frameTime, stamped(1)...)
+			for range late {
+				time.Sleep(time.Second)
+				p.send(framePing, stamped(1)...)
 			}
+			bomb := crowded(test.from)
+			go func() {
+				for range frames {
+					p.send(frameBatch, bomb...)
+				}
+			}()
+			time.Sleep(seconds * time.Second)
+			if n, most := b.peer(2).DropsIn[test.drop], maxBurst+seconds*limit+compress.MaxBlock/ipv4Header; int(n) < maxBurst || int(n) > most {
+				t.Errorf("%d packets in %d s, want at most %d", n, seconds, most)
+			}
+			pingPong(t, b, 0)
 		})
-		p := puppetCaller(t, b.road.caller(t), b.config(2)).confirmed(b.hub)
-		p.drain()
-		bomb := crowded(hubAddrs(3)[0]) // a false source: the gate drops and counts them
-		go func() {
-			for range frames {
-				p.send(frameBatch, bomb...)
-			}
-		}()
-		time.Sleep(seconds * time.Second)
-		if n, most := b.peer(2).DropsIn["spoofed"], maxBurst+seconds*limit+compress.MaxBlock/ipv4Header; int(n) < maxBurst || int(n) > most {
-			t.Errorf("%d packets in %d s, want at most %d", n, seconds, most)
-		}
-		pingPong(t, b, 0)
-	})
+	}
 }
 
 // TestPacketsIn counts packets only if they may be more than some.

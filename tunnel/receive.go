@@ -204,12 +204,10 @@ func (r *receiver) batch(payload []byte, whole bool) error {
 	switch {
 	case late && whole:
 		r.inside.dropWhole(inTooOld)
-	case late:
-		r.inside.discard(block)
 	case whole:
 		r.inside.deliverWhole(block)
 	default:
-		return r.deliver(block)
+		return r.deliver(block, late)
 	}
 	return nil
 }
@@ -225,18 +223,22 @@ func (r *receiver) expand(payload []byte) (block []byte, err error) {
 	return block, err
 }
 
-// deliver gives packets to the device. No computers send more of them than the frame had
-// bytes: such ones were made to keep us busy, and count as a byte each.
-func (r *receiver) deliver(block []byte) error {
+// deliver gives packets to the device, unless they are late. No computers send more of them
+// than the frame had bytes: such ones were made to keep us busy, and count as a byte each.
+func (r *receiver) deliver(block []byte, late bool) error {
+	work := func() error {
+		if late {
+			r.inside.discard(block)
+		} else {
+			r.inside.deliver(block, r.clamp)
+		}
+		return nil
+	}
 	if n := packetsIn(block, r.size); n > r.size {
 		r.size = n
-		return r.inTurn(func() error {
-			r.inside.deliver(block, r.clamp)
-			return nil
-		})
+		return r.inTurn(work)
 	}
-	r.inside.deliver(block, r.clamp)
-	return nil
+	return work()
 }
 
 // packetsIn returns how many packets a block has, at least if they are more than few.
