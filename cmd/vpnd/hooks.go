@@ -76,13 +76,7 @@ func (h *hooks) start(l tunnel.Link, s hook.Script) {
 	if s.Path == "" {
 		return
 	}
-	left, logged := h.runs.Take()
-	switch {
-	case !logged:
-		s.Log = slog.New(slog.DiscardHandler)
-	case left > 0:
-		s.Log = s.Log.With(loglimit.LeftOut, left)
-	}
+	s.Log = h.runs.Together(s.Log) // when it runs, if it does
 	h.links.Start(l.Name, s)
 }
 

@@ -52,3 +52,28 @@ func TestHooksOfFlappingLinks(t *testing.T) {
 		}
 	})
 }
+
+// TestHooksLeftOut has events of one link come while its script runs, of which only the last
+// is told to the script: what is not run takes no place in the log.
+func TestHooksLeftOut(t *testing.T) {
+	dir := t.TempDir()
+	script, ready := filepath.Join(dir, "script"), filepath.Join(dir, "ready")
+	must(t, os.Chmod(dir, 0o700))
+	must(t, os.WriteFile(script, []byte("#!/bin/sh\nuntil test -e "+ready+"; do sleep 0.01; done\necho $VPND_EVENT\n"), 0o700))
+	c := &conf.Config{Mode: conf.Server, Server: []conf.Endpoint{{Port: 379}}, Pool: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/24")},
+		LinkUp: script, LinkDown: script, HookTimeout: time.Hour}
+	var log bytes.Buffer // one script runs at a time
+	h := newHooks(func() *conf.Config { return c }, func() string { return "tun0" }, slog.New(slog.NewTextHandler(&log, nil)))
+	h.runs.Burst = 1
+	for range 3 {
+		h.linkUp(tunnel.Link{Name: "ann"})
+		h.linkDown(tunnel.Link{Name: "ann"}, errors.New("reset"))
+	}
+	must(t, os.WriteFile(ready, nil, 0o600))
+	h.links.Wait()
+	for _, line := range []string{"line=linkup", "line=linkdown"} {
+		if strings.Count(log.String(), line) != 1 {
+			t.Errorf("the log has not %q:\n%s", line, &log)
+		}
+	}
+}

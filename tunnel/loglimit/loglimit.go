@@ -57,6 +57,42 @@ func (l *Limit) Take() (left int, ok bool) {
 	return left, true
 }
 
+// Together returns a logger whose messages go to another one, all of them or none, as the
+// limit says at the first.
+func (l *Limit) Together(log *slog.Logger) *slog.Logger {
+	return slog.New(together{log.Handler(), sync.OnceValues(l.Take)})
+}
+
+type together struct {
+	slog.Handler
+	take func() (left int, ok bool)
+}
+
+func (h together) Handle(ctx context.Context, r slog.Record) error {
+	left, ok := h.take()
+	return passOn(ctx, h.Handler, r, left, ok)
+}
+
+func (h together) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return together{h.Handler.WithAttrs(attrs), h.take}
+}
+
+func (h together) WithGroup(name string) slog.Handler {
+	return together{h.Handler.WithGroup(name), h.take}
+}
+
+// passOn gives a message to a handler as Take says.
+func passOn(ctx context.Context, to slog.Handler, r slog.Record, left int, ok bool) error {
+	if !ok {
+		return nil
+	}
+	if left > 0 {
+		r = r.Clone()
+		r.AddAttrs(slog.Int(LeftOut, left))
+	}
+	return to.Handle(ctx, r)
+}
+
 // NewLogger returns a logger whose messages go to another one, those of each level as a
 // Limit of its own lets them through: warnings do not hide errors.
 func NewLogger(log *slog.Logger) *slog.Logger {
@@ -74,14 +110,7 @@ type handler struct {
 func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	level := min(max(slog.LevelDebug, r.Level), slog.LevelError)
 	left, ok := h.limits[(level-slog.LevelDebug)/(slog.LevelInfo-slog.LevelDebug)].Take()
-	if !ok {
-		return nil
-	}
-	if left > 0 {
-		r = r.Clone()
-		r.AddAttrs(slog.Int(LeftOut, left))
-	}
-	return h.Handler.Handle(ctx, r)
+	return passOn(ctx, h.Handler, r, left, ok)
 }
 
 func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {

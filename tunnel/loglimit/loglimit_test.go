@@ -93,3 +93,28 @@ level=ERROR+1 msg=worse "others not logged"=3
 		}
 	})
 }
+
+// TestTogether has runs of which each says two things, or nothing.
+func TestTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, text := newLog()
+		var l Limit
+		for run, pause := range []time.Duration{0, 0, 0, Interval, 2 * Interval} {
+			time.Sleep(pause)
+			l.Together(log) // says nothing
+			one := l.Together(log)
+			one.With("run", run).Info("begins")
+			one.WithGroup("g").Warn("ends", "run", run)
+		}
+		want := `level=INFO msg=begins run=0
+level=WARN msg=ends g.run=0
+level=INFO msg=begins run=3 "others not logged"=2
+level=WARN msg=ends g.run=3 "g.others not logged"=2
+level=INFO msg=begins run=4
+level=WARN msg=ends g.run=4
+`
+		if text.String() != want {
+			t.Errorf("log is\n%s, want\n%s", text, want)
+		}
+	})
+}
