@@ -61,6 +61,37 @@ func TestLineHistory(t *testing.T) {
 	}
 }
 
+// TestLineLostStamp loses frames, one of which may be a TIME, with maxdelay. Packets are too
+// old until the next stamp, and the link goes on.
+func TestLineLostStamp(t *testing.T) {
+	c := newLineCast(&attack{t: t}, aes, false)
+	r := &c.session.receive
+	r.delay.limit = 30 * time.Second
+	packet := func(what string, want bool) {
+		t.Helper()
+		c.mark()
+		old := r.count.snapshot().DropsIn["too_old"]
+		if err := r.fromLine(c.send(frameBatch, stored(udp(30, 1))...)); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		old = r.count.snapshot().DropsIn["too_old"] - old
+		if got := c.bytes() > c.before; got != want || old != map[bool]uint64{false: 1}[want] {
+			t.Errorf("%s: arrives %v, %d are too old", what, got, old)
+		}
+	}
+	c.take(c.send(framePing, stamped(1)...))
+	c.send(frameTime, stamped(1)...)
+	packet("a packet without the first stamp", false)
+	for range 2 {
+		c.take(c.send(frameTime, stamped(2)...))
+		packet("a packet behind a stamp", true)
+		packet("the next one", true)
+		c.send(framePing, stamped(1)...)
+		packet("a packet behind what is lost", false)
+		packet("the next one", false)
+	}
+}
+
 // TestLineAskReset asks again only when the answer should be there.
 func TestLineAskReset(t *testing.T) {
 	c := newLineCast(&attack{t: t}, aes, false)

@@ -89,8 +89,8 @@ func (d *StrongDoor) Open(f1 []byte) (*Call, error) {
 		return nil, err
 	}
 	id := c.Peer.ID()
-	known, ok := (*d.peers.Load())[id]
-	if !ok || known.peer != c.Peer { // taken away just now
+	known := (*d.peers.Load())[id]
+	if known.peer != c.Peer { // taken away just now
 		return nil, crypto.ErrAuth
 	}
 	call := &Call{Caller: Caller{known.name, id, known.peer}, Hello: c.Hello, Order: c.Number, Answer: c.Answer}

@@ -260,3 +260,40 @@ func TestStrongTells(t *testing.T) {
 		t.Errorf("a call that remembers its own number: %v", err)
 	}
 }
+
+// TestStrongRaise raises a number that cannot be kept, and one that is not there.
+func TestStrongRaise(t *testing.T) {
+	l := newStrongLink(t)
+	key := l.config().Key
+	if err := key.Raise(7); err != nil {
+		t.Error(err)
+	}
+	l.numbers.Close()
+	defer l.openClient() // so that it can be closed
+	if err := key.Raise(uint64(time.Now().Add(time.Hour).UnixMilli())); err == nil {
+		t.Error("a number is raised that is not stored")
+	}
+	if err := NewMeshKey(rand.Reader, l.client).Raise(7); err == nil {
+		t.Error("a gateway of a mesh has a number")
+	}
+}
+
+// TestMeshOrder opens the calls of a gateway, which have no numbers, in the order in which
+// they come.
+func TestMeshOrder(t *testing.T) {
+	w := newMesh(t, 2)
+	one, two, secret := w.gateway(1), w.gateway(2), w.secret(1, 2)
+	key := NewMeshKey(rand.Reader, must(crypto.NewCallKey(one.own, two.own.Public(), secret)))
+	if err := two.door.SetPeers([]Peer{{"one", one.own.Public(), secret}}); err != nil {
+		t.Fatal(err)
+	}
+	for order := range uint64(3) {
+		_, f1, err := key.Initiate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if call, err := two.door.Open(f1); err != nil || call.Order != order+1 {
+			t.Errorf("call %d: %+v, %v", order+1, call, err)
+		}
+	}
+}
