@@ -109,6 +109,11 @@ var serverOffences = []offence{
 		_, m1, _ := p.keys.Rekey(rand.Reader)
 		p.send(frameRekey1, m1...)
 	}, "rekey out of turn", false},
+	{"the same rekey 1 twice", func(p *puppet) {
+		_, m1, _ := p.keys.Rekey(rand.Reader)
+		p.send(frameRekey1, m1...)
+		p.send(frameRekey1, m1...)
+	}, "rekey out of turn", false},
 	{"batch before the new keys are confirmed", func(p *puppet) {
 		next := p.rekey(rand.Reader)
 		p.send(frameRatchet, nextGeneration)
