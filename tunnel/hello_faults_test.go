@@ -1,7 +1,9 @@
 package tunnel
 
 import (
+	"bytes"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -13,5 +15,75 @@ func TestInnerOfNone(t *testing.T) {
 		if got := parseInner(in.append(nil)); got != in {
 			t.Errorf("%v came back as %v", in, got)
 		}
+	}
+}
+
+// givings are what a server may say of addresses to a client that has none of its own.
+var givings = []struct {
+	name         string
+	inner, yours inner
+	want         string // of the error; empty: none
+}{
+	{"IPv4", inner{address("10.9.0.1")}, inner{address("10.9.0.2")}, ""},
+	{"IPv6", inner{1: address("fd09::1")}, inner{1: address("fd09::2")}, ""},
+	{"both", inner{address("10.9.0.1"), address("fd09::1")}, inner{address("10.9.0.2"), address("fd09::2")}, ""},
+	{"less than the server has", inner{address("10.9.0.1"), address("fd09::1")}, inner{1: address("fd09::2")}, ""},
+	{"none", inner{address("10.9.0.1"), address("fd09::1")}, inner{}, "server gives no address"},
+	{"none to a server without", inner{}, inner{}, "server gives no address"},
+	{"loopback", inner{address("10.9.0.1")}, inner{address("127.9.0.2")}, "the address 127.9.0.2, which cannot be"},
+	{"loopback of IPv6", inner{1: address("fd09::1")}, inner{1: address("::1")}, "the address ::1, which cannot be"},
+	{"multicast", inner{address("10.9.0.1")}, inner{address("224.0.0.5")}, "the address 224.0.0.5, which cannot be"},
+	{"multicast of IPv6", inner{1: address("fd09::1")}, inner{1: address("ff02::1")}, "the address ff02::1, which cannot be"},
+	{"good and bad", inner{address("10.9.0.1"), address("fd09::1")}, inner{address("10.9.0.2"), address("ff02::1")}, "the address ff02::1, which cannot be"},
+	{"the server's own", inner{address("10.9.0.1")}, inner{address("10.9.0.1")}, "the address 10.9.0.1, which cannot be"},
+	{"the server's own of IPv6", inner{address("10.9.0.1"), address("fd09::1")}, inner{address("10.9.0.2"), address("fd09::1")}, "the address fd09::1, which cannot be"},
+	{"IPv4 of a server without", inner{1: address("fd09::1")}, inner{address("10.9.0.2"), address("fd09::2")}, "an IPv4 address and has none itself"},
+	{"IPv6 of a server without", inner{address("10.9.0.1")}, inner{address("10.9.0.2"), address("fd09::2")}, "an IPv6 address and has none itself"},
+}
+
+// TestGivenAddrs has a client look at the addresses that it is to take. One that has its
+// own does not care.
+func TestGivenAddrs(t *testing.T) {
+	for _, test := range givings {
+		t.Run(test.name, func(t *testing.T) {
+			c := testConfig(t)
+			a := answer{inner: test.inner, yours: test.yours}
+			if err := speaker(c).checkAddrs(a); err != nil {
+				t.Errorf("with addresses of its own: %v", err)
+			}
+			c.Auto = true
+			if err := speaker(c).checkAddrs(a); (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error is %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestAnswerRate reads how much the caller may send from what stands behind an answer.
+func TestAnswerRate(t *testing.T) {
+	limited, free := vectorAnswer(t), vectorAnswer(t)
+	limited.rate = 0x01020304
+	text := limited.append(nil)
+	for _, test := range []struct {
+		name string
+		text []byte
+		want answer
+	}{
+		{"limited", text, limited},
+		{"limited by a later version", append(bytes.Clone(text), 5), limited},
+		{"free", free.append(nil), free},
+		{"less than a number", text[:len(text)-1], free},
+	} {
+		if got, err := parseAnswer(test.text); err != nil || got != test.want {
+			t.Errorf("%s: %+v, %v, want %+v", test.name, got, err, test.want)
+		}
+	}
+	if n := len(free.append(nil)); n != answerSize {
+		t.Errorf("an answer without a limit has %d bytes, want %d", n, answerSize)
+	}
+	told := vectorTold(t)
+	told.rate = limited.rate // there is room for one of both
+	if got, err := parseAnswer(told.append(nil)); err != nil || got != vectorTold(t) {
+		t.Errorf("with a number: %+v, %v", got, err)
 	}
 }

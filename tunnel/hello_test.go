@@ -313,6 +313,7 @@ func FuzzParseAnswer(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(vectorAnswer(f).append(nil))
 	f.Add(vectorTold(f).append(nil))
+	f.Add(append(vectorAnswer(f).append(nil), 0, 1, 2, 3)) // a limit
 	h := vectorHello(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := parseAnswer(b)
