@@ -326,6 +326,10 @@ func TestDeliverWhole(t *testing.T) {
 	o, p := segments(t, 6, 3000, 1000)
 	redirect := ipv6(0, slices.Concat([]byte{58, 0, 1, 4, 0, 0, 0, 0, lastDiscovery}, make([]byte, 100)))
 	redirect[ipv6Header+20] = 0x50 // as a TCP header's length
+	good, other := raw(o, p), o
+	n, _ := o.headers(p)
+	o.put(good, n, binary.NativeEndian)
+	other.kind = 5
 	for _, test := range []struct {
 		name  string
 		block []byte
@@ -337,6 +341,7 @@ func TestDeliverWhole(t *testing.T) {
 		{"less than its header", make([]byte, HeaderSize-1), nil, "malformed"},
 		{"only its header", make([]byte, HeaderSize), nil, "malformed"},
 		{"plain packet", wired(offload{}, p), nil, "malformed"},
+		{"another kind of segments", wired(other, p), nil, "malformed"},
 		{"more than this host is to cut", wired(offload{1, kindTCPv6, 3000/128 - 1, ipv6Header, 16}, p), nil, "malformed"},
 		{"a redirect that looks like TCP", wired(offload{flags: 1, kind: kindTCPv6, size: 1, start: ipv6Header + 8, field: 16}, redirect), nil, "discovery"},
 		{"refused by the host", wired(o, p), errTest, "device_write"},
@@ -349,7 +354,7 @@ func TestDeliverWhole(t *testing.T) {
 			if test.drop != "" && (s.DropsIn[test.drop] != 1 || s.Inside.PacketsOut != 0) || s.Wire.PacketsIn != 1 {
 				t.Errorf("counted %+v", s)
 			}
-			if test.drop == "" && (s.Inside.PacketsOut != 1 || s.Inside.BytesOut != uint64(len(p)) || !bytes.Equal(d.wrote, raw(o, p)[HeaderSize:])) {
+			if test.drop == "" && (s.Inside.PacketsOut != 1 || s.Inside.BytesOut != uint64(len(p)) || !bytes.Equal(d.wrote, good)) {
 				t.Errorf("counted %+v, wrote %x", s, d.wrote)
 			}
 		})
@@ -371,7 +376,7 @@ type wholeDevice struct {
 }
 
 func (d *wholeDevice) WriteWhole(b []byte) error {
-	d.wrote = bytes.Clone(b[HeaderSize:])
+	d.wrote = bytes.Clone(b)
 	return d.err
 }
 
