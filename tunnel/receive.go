@@ -55,7 +55,8 @@ func (r *receiver) run() error {
 	defer r.decoder.Release()
 	for r.ctx.Err() == nil { // frames may be waiting that came before the end
 		err := r.next()
-		if errors.Is(err, os.ErrDeadlineExceeded) && r.awake() {
+		if errors.Is(err, os.ErrDeadlineExceeded) { // memory is to be given back, or the session has ended
+			r.conn.SetReadDeadline(time.Time{})
 			r.frames.Release()
 			r.decoder.Release()
 			continue
@@ -87,13 +88,6 @@ func (r *receiver) reassure() {
 	if now-r.said >= every && r.post(message{kind: framePing}) {
 		r.said = now
 	}
-}
-
-// awake lets the receiver read on after a deadline has passed, and reports whether it
-// may: the deadline of the end comes after the end.
-func (r *receiver) awake() bool {
-	r.conn.SetReadDeadline(time.Time{})
-	return r.ctx.Err() == nil
 }
 
 // next takes one frame. What it does not accept ends the session.
@@ -150,7 +144,7 @@ func (r *receiver) frame(kind uint8, payload []byte) error {
 	case frameConfirm:
 		return r.confirm()
 	case frameReset:
-		if now := r.heard.Load(); r.line != nil || r.anew == 0 || now-r.anew >= max(resetPause, r.rtt.Load()) {
+		if now := r.heard.Load(); r.line != nil || now-r.anew >= max(resetPause, r.rtt.Load()) {
 			r.anew = now
 			r.post(message{kind: askReset})
 		}
@@ -246,15 +240,14 @@ func packetsIn(block []byte, few int) (n int) {
 	if len(block) <= few*ipv4Header {
 		return 0
 	}
-	for len(block) > 0 {
+	for {
 		size, ok := packetLen(block)
 		if !ok {
-			break
+			return n
 		}
 		block = block[size:]
 		n++
 	}
-	return n
 }
 
 // inTurn does work of which a few bytes make much. On a hub, all that do such work take
