@@ -92,6 +92,14 @@ func TestLineLostStamp(t *testing.T) {
 	}
 }
 
+// TestLineRatchet announces keys on a line, where each frame says its own.
+func TestLineRatchet(t *testing.T) {
+	for _, to := range []byte{nextEpoch, nextGeneration} {
+		c := newLineCast(&attack{t: t}, aes, false)
+		c.fails("RATCHET", c.send(frameRatchet, to), "frame of unknown type 5")
+	}
+}
+
 // TestLineAskReset asks again only when the answer should be there.
 func TestLineAskReset(t *testing.T) {
 	c := newLineCast(&attack{t: t}, aes, false)

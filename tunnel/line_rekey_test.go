@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// rekeyFails gives the end a REKEY that must end the session.
-func (c *lineCast) rekeyFails(what string, f []byte, want string) {
+// fails gives the end a frame that must end the session.
+func (c *lineCast) fails(what string, f []byte, want string) {
 	c.t.Helper()
 	if err := c.session.receive.fromLine(f); err == nil || !strings.Contains(err.Error(), "protocol error: "+want) {
 		c.t.Errorf("%s: %v, want %s", what, err, want)
@@ -86,7 +86,7 @@ func TestLineRekeyAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.rekeyFails("another rekey", c.send(frameRekey1, other...), "rekey out of turn")
+	c.fails("another rekey", c.send(frameRekey1, other...), "rekey out of turn")
 	next, err := c.rekey.Finish(m2)
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func TestLineRekeyAgain(t *testing.T) {
 	c.sealer = c.next
 	c.changes++
 	c.goesOn("the new keys", c.send(framePing, stamped(1)...))
-	c.rekeyFails("the rekey that is over", c.send(frameRekey1, m1...), "rekey: not authentic")
+	c.fails("the rekey that is over", c.send(frameRekey1, m1...), "rekey: not authentic")
 }
 
 // TestLineAnswerAgain has a client that gets an answer again, before it asks for the next
