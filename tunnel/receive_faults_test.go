@@ -263,11 +263,14 @@ func TestRestMemory(t *testing.T) {
 	sim(t, "server", func(t *testing.T) {
 		c := testConfig(t)
 		c.MTU, c.Tuning.Compress = 9000, "deflate"
-		server, client, _ := simPair(t, c, c)
+		server, client, road := simPair(t, c, c)
 		r := &server.point.link.Load().receive
 		memory := func() (frames, history int) {
 			synctest.Wait()
-			return len(*field[[]byte](r.frames, "buf")), cap(*field[[]byte](r.decoder, "window"))
+			road.pipe(0).do(func() { // the receiver waits there
+				frames, history = len(*field[[]byte](r.frames, "buf")), cap(*field[[]byte](r.decoder, "window"))
+			})
+			return frames, history
 		}
 		first, _ := memory()
 		p := udp(8000, 0)
