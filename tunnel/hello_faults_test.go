@@ -5,6 +5,9 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
+
+	"vpnd/serial/serialtest"
 )
 
 // TestInnerOfNone sees that an end without an address of a family has none there,
@@ -85,5 +88,38 @@ func TestAnswerRate(t *testing.T) {
 	told.rate = limited.rate // there is room for one of both
 	if got, err := parseAnswer(told.append(nil)); err != nil || got != vectorTold(t) {
 		t.Errorf("with a number: %+v, %v", got, err)
+	}
+}
+
+// TestGivenAddrsRefused has a server give an address that cannot be: there is no link, and
+// the client says why.
+func TestGivenAddrsRefused(t *testing.T) {
+	for name, ends := range map[string]func(t *testing.T, server, client func(*Config)) (*end, *end){
+		"tcp": func(t *testing.T, server, client func(*Config)) (*end, *end) {
+			cs, cc, r := testConfig(t), testConfig(t), newRoad()
+			server(&cs)
+			client(&cc)
+			cs.Listener, cc.Servers = r, []Dial{r.dial}
+			return start(t, cs), start(t, cc)
+		},
+		"line": func(t *testing.T, server, client func(*Config)) (*end, *end) {
+			l := newTappedLine(t, serialtest.Wire{}, nil)
+			server(&l.config[0])
+			client(&l.config[1])
+			l.server, l.client = start(t, l.config[0]), start(t, l.config[1])
+			return l.server, l.client
+		},
+	} {
+		for given, good := range map[string]bool{"10.9.0.2": true, "127.0.0.1": false} {
+			sim(t, name+", "+given, func(t *testing.T) {
+				_, client := ends(t, func(c *Config) {
+					c.Local, c.Remote = []netip.Addr{address("10.9.0.1")}, []netip.Addr{address(given)}
+				}, func(c *Config) { c.Auto = true })
+				settled(10 * time.Second)
+				if s := client.Stats(); (s.Links > 0) != good || !good && !strings.Contains(s.Reason, "the address "+given+", which cannot be") {
+					t.Errorf("%d links, reason %q", s.Links, s.Reason)
+				}
+			})
+		}
 	}
 }
