@@ -126,8 +126,8 @@ func TestResetPause(t *testing.T) {
 	reset(&line.receive, 1)
 }
 
-// TestFalsePong has a peer answer what was not asked yet: it proves nothing.
-func TestFalsePong(t *testing.T) {
+// TestPong has a peer answer, and answer what was not asked yet, which proves nothing.
+func TestPong(t *testing.T) {
 	r, now := loneReceiver(t)
 	for _, step := range []struct {
 		name   string
@@ -151,6 +151,16 @@ func TestFalsePong(t *testing.T) {
 			t.Errorf("%s: proved %v, round trip %v, asked at %v", step.name,
 				r.proved.Load(), time.Duration(r.rtt.Load()), time.Duration(r.ponged.Load()))
 		}
+		if m := <-r.control; m.kind != askPonged || m.took != *now-step.stamp {
+			t.Errorf("%s: the sender is told %+v", step.name, m)
+		}
+	}
+	line := newLineCast(&attack{t: t}, aes, false).session
+	asked := line.t.config.Now()
+	line.line.speed.asked(asked)
+	line.receive.pong(stamped(asked, asked))
+	if n := waiting(line, askPonged); line.line.speed.answers != 1 || n != 0 {
+		t.Errorf("%d answers tell the speed of a line, %d the sender", line.line.speed.answers, n)
 	}
 }
 
