@@ -48,6 +48,23 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// TestFresh looks at a link that is a moment old: it counts as one that was heard, had
+// packets and has answered until then.
+func TestFresh(t *testing.T) {
+	sim(t, "after an hour without a link", func(t *testing.T) {
+		time.Sleep(time.Hour)
+		server, client, _ := simPair(t, testConfig(t), testConfig(t))
+		for _, e := range []*end{server, client} {
+			s := e.point.link.Load()
+			for what, at := range map[string]int64{"heard": s.heard.Load(), "moved": s.moved.Load(), "ponged": s.ponged.Load()} {
+				if age := e.clock() - at; age < 0 || age > int64(time.Second) {
+					t.Errorf("%s %v ago", what, time.Duration(age))
+				}
+			}
+		}
+	})
+}
+
 // TestShutdownStates ends a tunnel that has no link.
 func TestShutdownStates(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T) *end{

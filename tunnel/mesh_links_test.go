@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -51,6 +52,11 @@ func TestMeshNews(t *testing.T) {
 		w.callAgain(2, 1)
 		w.settled(1, 2, 1)
 		up := one.link(2)
+		for n, e := range map[int]*meshEnd{2: one, 1: two} {
+			if l := e.link(n).Link; l == nil || !slices.Equal(l.Remote, []netip.Addr{meshInner(n)}) {
+				t.Errorf("link with %d is %+v", n, l)
+			}
+		}
 		if len(one.up) != 1 || len(two.up) != 1 || len(one.down)+len(two.down) != 0 || up.Reason != "" || time.Since(up.Since) > 30*time.Second {
 			t.Errorf("%d and %d links were told, %d and %d ends: %+v", len(one.up), len(two.up), len(one.down), len(two.down), up)
 		}
@@ -62,6 +68,9 @@ func TestMeshNews(t *testing.T) {
 		}
 		one.log.says(t, 1, "link is up")
 		one.log.says(t, 1, "link is down")
+		if text := one.log.String(); strings.Count(text, " gateway=gateway2 ") < 2 {
+			t.Errorf("the log does not say whose links these are:\n%s", text)
+		}
 		time.Sleep(time.Minute)
 		w.know(2, 1)
 		w.awaitLink(1, 2, time.Minute)
