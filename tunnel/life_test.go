@@ -61,6 +61,9 @@ func TestFresh(t *testing.T) {
 					t.Errorf("%s %v ago", what, time.Duration(age))
 				}
 			}
+			if s.about.Local != nil || s.about.Remote != nil {
+				t.Errorf("the peer gave the addresses %v and %v", s.about.Local, s.about.Remote)
+			}
 		}
 	})
 }

@@ -120,6 +120,24 @@ func TestLineGoodbye(t *testing.T) {
 	}
 }
 
+// TestLineNoGoodbye ends a link: nothing is said to a peer that has started anew and has no
+// keys for it any more.
+func TestLineNoGoodbye(t *testing.T) {
+	for cause, want := range map[error]int{errShutdown: 1, errDisplaced: 0} {
+		sim(t, cause.Error(), func(t *testing.T) {
+			l := tapLine(t, serialtest.Wire{}, nil)
+			time.Sleep(time.Second)
+			l.toClient.silence(true) // else there is another link at once
+			l.toServer.heard()
+			l.server.point.link.Load().end(cause)
+			if said := only(l.toServer.heard(), 0); len(said) != want {
+				t.Errorf("%d frames of the link, want %d", len(said), want)
+			}
+			await(t, l.server.down, "end of the link")
+		})
+	}
+}
+
 // TestLineFalseAnswer has somebody answer each first flight before the server does,
 // with a point that gives no secret. The true answer is good all the same.
 func TestLineFalseAnswer(t *testing.T) {

@@ -15,8 +15,9 @@ import (
 // sent or taken.
 type ties struct {
 	*Tunnel
-	p   *peer
-	log *book
+	p     *peer
+	log   *book
+	calls uint64
 }
 
 func newTies(t *testing.T) *ties {
@@ -31,12 +32,13 @@ func newTies(t *testing.T) *ties {
 	w.gateway(1).end = &end{Tunnel: tunnel}
 	w.know(1, 2)
 	time.Sleep(time.Minute)
-	return &ties{tunnel, tunnel.hub.peers["gateway2"], log}
+	return &ties{Tunnel: tunnel, p: tunnel.hub.peers["gateway2"], log: log}
 }
 
 // link returns a link that runs from a place. It is not joined yet.
 func (x *ties) link(from netip.Addr, change func(*session)) *session {
-	s := &session{t: x.Tunnel, owner: x.p, count: x.p.count, log: x.config.Log, control: make(chan message, 8)}
+	x.calls++
+	s := &session{t: x.Tunnel, owner: x.p, call: x.calls, count: x.p.count, log: x.config.Log, control: make(chan message, 8)}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	s.conn = newPipe(net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 2002)), net.TCPAddrFromAddrPort(meshEndpoint(1))).server
 	if change != nil {

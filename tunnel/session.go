@@ -196,10 +196,10 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 	case t.hub != nil:
 		s.about.Remote = g.answer.yours.addrs()
 	}
-	if client && t.hub == nil { // what is too much waits here, where flows take turns, and not in the connection
+	if client { // what is too much waits here, where flows take turns, and not in the connection
 		s.owner.rates.out.set(int(g.answer.rate))
 	}
-	if client && t.config.Auto {
+	if t.config.Auto {
 		s.about.Local, s.about.Remote = g.answer.yours.addrs(), g.inner.addrs()
 	}
 	return s, nil
