@@ -151,6 +151,9 @@ func TestPong(t *testing.T) {
 			t.Errorf("%s: proved %v, round trip %v, asked at %v", step.name,
 				r.proved.Load(), time.Duration(r.rtt.Load()), time.Duration(r.ponged.Load()))
 		}
+		if len(r.control) != 1 {
+			t.Fatalf("%s: the sender is told %d times", step.name, len(r.control))
+		}
 		if m := <-r.control; m.kind != askPonged || m.took != *now-step.stamp {
 			t.Errorf("%s: the sender is told %+v", step.name, m)
 		}
