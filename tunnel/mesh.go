@@ -167,8 +167,8 @@ func (t *Tunnel) join(s *session) {
 	if !s.client && !s.relayed {
 		t.tellTurns(old, s)
 	}
-	if spare := p.calls.spare; spare != nil { // the one that answers stays, and nothing speaks against it
-		if p.answers(spare) && !p.answers(old) {
+	if spare := p.calls.spare; spare != nil { // one of the two goes; nothing speaks against the other
+		if spare.proved.Load() && !old.proved.Load() {
 			p.swap()
 			old, spare = spare, old
 		}
@@ -178,7 +178,8 @@ func (t *Tunnel) join(s *session) {
 	}
 	old.post(message{kind: framePing})
 	p.calls.spare, p.calls.later, p.calls.tied = s, s, now
-	if !old.proved.Load() || !p.trusts(old) {
+	doubted := !p.trusts(old) && now-p.doubt.Load() >= int64(doubtTime) // and had its time to answer
+	if !old.proved.Load() || doubted {
 		p.swap()
 	}
 	s.log.Debug("another link", "called", s.client, "through", s.through())

@@ -122,15 +122,24 @@ func TestMeshWay(t *testing.T) {
 		close(done)
 		synctest.Wait()
 	})
-	for _, doubted := range []bool{false, true} {
-		sim(t, fmt.Sprint("silence after the flights of both at once, the link is doubted: ", doubted), func(t *testing.T) {
+	for _, test := range []struct {
+		name           string
+		doubted, reset bool
+	}{
+		{"", false, false},
+		{", the link is doubted", true, false},
+		{", one of them is reset", false, true},
+	} {
+		sim(t, "silence after the flights of both at once"+test.name, func(t *testing.T) {
 			var calls atomic.Int32
+			var latest *pipe
 			w := relayed(t, func(p *pipe) {
 				calls.Add(1)
 				p.passFlights(false)
 			})
 			w.onTheWay(2, 1, func(p *pipe) {
 				calls.Add(1)
+				latest = p
 				p.passFlights(true)
 			})
 			w.forbid(2, 1, false)
@@ -144,17 +153,24 @@ func TestMeshWay(t *testing.T) {
 			unharmed(t, w, &calls, func() {
 				stop := w.chat(1, 2)
 				hold(true) // an answer takes a while
-				if doubted {
+				if test.doubted {
 					w.gateway(1).Redial()
+					time.Sleep(doubtTime)
+				}
+				if test.reset {
+					w.callAgain(2, 1)
+					time.Sleep(20 * time.Millisecond)
+					latest.reset()
+					synctest.Wait()
 				}
 				w.callAgain(1, 2)
-				hold(!doubted)
+				hold(!test.doubted)
 				w.callAgain(2, 1)
 				time.Sleep(20 * time.Millisecond)
 				w.forbid(2, 1, true)
 				hold(false)
 				time.Sleep(10 * time.Second)
-				if sent, lost := stop(); lost > 0 && !doubted || lost > 1 {
+				if sent, lost := stop(); lost > 0 && !test.doubted {
 					t.Errorf("%d of %d packets lost", lost, sent)
 				}
 			})
