@@ -74,10 +74,17 @@ func TestMeshJoin(t *testing.T) {
 	}{
 		{"the old one has answered", func(x *ties, old *session) { x.answered(old) }, false},
 		{"it never has", func(x *ties, old *session) { old.ponged.Store(x.clock()) }, true},
-		{"it is mistrusted since", func(x *ties, old *session) {
+		{"it is mistrusted since a moment", func(x *ties, old *session) {
 			x.answered(old)
 			time.Sleep(1)
 			x.mistrust(x.p)
+			time.Sleep(doubtTime - 1)
+		}, false},
+		{"it did not answer in time since it is mistrusted", func(x *ties, old *session) {
+			x.answered(old)
+			time.Sleep(1)
+			x.mistrust(x.p)
+			time.Sleep(doubtTime)
 		}, true},
 	} {
 		sim(t, test.name, func(t *testing.T) {
@@ -109,14 +116,17 @@ func TestMeshJoin(t *testing.T) {
 // TestMeshThird sees which of two links goes when there is a third one.
 func TestMeshThird(t *testing.T) {
 	for _, test := range []struct {
-		name     string
-		answered [2]bool // the first, the second
-		gone     int
+		name  string
+		first bool    // it had answered when the second came
+		then  [2]bool // who answered after that
+		gone  int
 	}{
-		{"both have answered", [2]bool{true, true}, 1},
-		{"the first has", [2]bool{true, false}, 1},
-		{"the second has", [2]bool{false, true}, 0},
-		{"none has", [2]bool{false, false}, 1},
+		{"both have answered", true, [2]bool{true, true}, 1},
+		{"the first has", true, [2]bool{}, 1},
+		{"the first has before", true, [2]bool{false, true}, 1},
+		{"the second has", false, [2]bool{false, true}, 0},
+		{"the first has, later", false, [2]bool{true, false}, 1},
+		{"none has", false, [2]bool{}, 0},
 	} {
 		sim(t, test.name, func(t *testing.T) {
 			x := newTies(t)
@@ -125,19 +135,27 @@ func TestMeshThird(t *testing.T) {
 				from := meshEndpoint(2 + i).Addr()
 				links[i] = x.link(from, func(s *session) { s.client = true })
 			}
-			x.join(x.answered(links[0]))
+			x.join(links[0])
+			links[0].ponged.Store(x.clock())
+			if test.first {
+				x.answered(links[0])
+			}
 			time.Sleep(1)
 			x.join(links[1])
 			time.Sleep(1)
-			for i, answered := range test.answered {
+			for i, answered := range test.then {
 				if answered {
 					x.answered(links[i])
 				}
 			}
 			doubt := x.p.doubt.Load()
 			x.join(links[2])
-			if x.p.link.Load() != links[1-test.gone] || x.p.calls.spare != links[2] || x.p.doubt.Load() != doubt {
-				t.Error("not the one that answers is used")
+			stays := links[1-test.gone]
+			if link, spare := x.p.link.Load(), x.p.calls.spare; link != stays && spare != stays || link != links[2] && spare != links[2] || x.p.doubt.Load() != doubt {
+				t.Error("not the one that answers stays")
+			}
+			if used := x.p.link.Load() == stays; used != stays.proved.Load() {
+				t.Errorf("it is used: %v", used)
 			}
 			for i, s := range links {
 				if ended := context.Cause(s.ctx) == errDisplaced; ended != (i == test.gone) || x.hub.isOuter(meshEndpoint(2+i).Addr()) == ended {
