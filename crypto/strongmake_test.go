@@ -139,7 +139,7 @@ func noError(t *testing.T, err error) {
 func TestSweepOthers(t *testing.T) {
 	path := writeKey(t, plainText(t), 0o600)
 	base := filepath.Base(path)
-	kept := []string{base, base + ".new-", base + ".new-1a", base + ".new-site2", base + ".old-1", "other" + base + ".new-1"}
+	kept := []string{base, "4711", base + ".new-", base + ".new-1a", base + ".new-site2", base + ".old-1", "other" + base + ".new-1"}
 	for _, name := range append(kept[1:], base+".new-0", base+".new-4294967295") {
 		noError(t, os.WriteFile(filepath.Join(filepath.Dir(path), name), []byte("text"), 0o600))
 	}

@@ -172,7 +172,6 @@ func (t *Tunnel) join(s *session) {
 			p.swap()
 			old, spare = spare, old
 		}
-		p.calls.spare = nil
 		t.hub.meet(spare, false)
 		spare.end(errDisplaced)
 	}
