@@ -191,13 +191,12 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 		s.about.Client = g.caller.String()
 	}
 	switch {
-	case t.hub != nil && client:
+	case client:
 		s.about.Remote = t.addrsOf(s.owner)
+		// What is too much waits here, where flows take turns, and not in the connection.
+		s.owner.rates.out.set(int(g.answer.rate))
 	case t.hub != nil:
 		s.about.Remote = g.answer.yours.addrs()
-	}
-	if client { // what is too much waits here, where flows take turns, and not in the connection
-		s.owner.rates.out.set(int(g.answer.rate))
 	}
 	if t.config.Auto {
 		s.about.Local, s.about.Remote = g.answer.yours.addrs(), g.inner.addrs()
