@@ -220,20 +220,22 @@ func (r *receiver) expand(payload []byte) (block []byte, err error) {
 // deliver gives packets to the device, unless they are late. No computers send more of them
 // than the frame had bytes: such ones were made to keep us busy, and count as a byte each.
 func (r *receiver) deliver(block []byte, late bool) error {
-	work := func() error {
-		if late {
-			r.inside.discard(block)
-		} else {
-			r.inside.deliver(block, r.clamp)
-		}
-		return nil
+	give := r.give
+	if late {
+		give = r.inside.discard
 	}
 	if n := packetsIn(block, r.size); n > r.size {
 		r.size = n
-		return r.inTurn(work)
+		return r.inTurn(func() error {
+			give(block)
+			return nil
+		})
 	}
-	return work()
+	give(block)
+	return nil
 }
+
+func (r *receiver) give(block []byte) { r.inside.deliver(block, r.clamp) }
 
 // packetsIn returns how many packets a block has, at least if they are more than few.
 func packetsIn(block []byte, few int) (n int) {
