@@ -56,7 +56,7 @@ func TestImports(t *testing.T) {
 
 		"cmd/nexus":             "cmd/internal/exit cmd/internal/registry cmd/internal/settings crypto tunnel/lobby",
 		"cmd/packthread":        "cmd/internal/background cmd/internal/exit cmd/internal/mesh cmd/internal/registry cmd/internal/settings crypto tunnel tunnel/link tunnel/netif",
-		"cmd/internal/mesh":     "cmd/internal/registry crypto",
+		"cmd/internal/mesh":     "cmd/internal/background cmd/internal/registry crypto",
 		"cmd/internal/meshlab":  "cmd/internal/lab",
 		"cmd/internal/registry": "cmd/internal/settings crypto tunnel/loglimit",
 		"cmd/internal/settings": "crypto",
