@@ -59,9 +59,7 @@ func TestMeshTumult(t *testing.T) {
 			}
 		})
 		calm()
-		if after := runtime.NumGoroutine(); after > before {
-			t.Errorf("%d goroutines, before there were %d", after, before)
-		}
+		noMore(t, before)
 	})
 }
 

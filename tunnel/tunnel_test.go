@@ -175,6 +175,20 @@ func noLeak(t testing.TB) {
 	})
 }
 
+// noMore checks, where time is simulated, that there are no more goroutines than before.
+// The runtime counts one that has returned for a moment more, also after synctest.Wait.
+func noMore(t *testing.T, before int) {
+	t.Helper()
+	synctest.Wait()
+	for range 10_000_000 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		runtime.Gosched()
+	}
+	t.Errorf("%d goroutines, before there were %d", runtime.NumGoroutine(), before)
+}
+
 func dialer(l net.Listener) Dial {
 	return func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
