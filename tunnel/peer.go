@@ -92,6 +92,7 @@ func (t *Tunnel) attach(s *session) {
 			return
 		}
 		t.tellTurns(old, s)
+		s.after = old.taken
 		t.detachLocked(old, errDisplaced)
 		old.end(errDisplaced)
 	}

@@ -1,8 +1,10 @@
 package tunnel
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
@@ -154,4 +156,46 @@ func TestRefusedLeave(t *testing.T) {
 		e.receiveCaller(t.Context(), l, pipe.server, func() {})
 		enter("10.0.1.1")
 	})
+}
+
+// TestDisplacedInOrder displaces a link that has a frame in hand: what was sent over it
+// arrives before what the newcomer sends.
+func TestDisplacedInOrder(t *testing.T) {
+	sim(t, "a frame in hand", func(t *testing.T) {
+		c := testConfig(t)
+		c.Tuning.Compress = "off"
+		server, r := simServer(t, c)
+		conn := newPipe(r.Addr(), r.Addr())
+		slow := &slowConn{pipeEnd: conn.server, hold: make(chan struct{})}
+		r.arrived <- slow
+		first := puppetCaller(t, conn.client, c).confirmed(server)
+		synctest.Wait()
+		slow.held.Store(true)
+		first.send(frameBatch, append([]byte{0}, udp(50, 1)...)...)
+		synctest.Wait()
+		second := puppetCaller(t, r.caller(t), c).confirmed(server)
+		second.send(frameBatch, append([]byte{0}, udp(50, 2)...)...)
+		synctest.Wait()
+		close(slow.hold)
+		for n := byte(1); n <= 2; n++ {
+			if got := server.device.take(t); !bytes.Equal(got, udp(50, n)) {
+				t.Errorf("%x is number %d", got, n)
+			}
+		}
+	})
+}
+
+// slowConn gives what it has read when it is let.
+type slowConn struct {
+	*pipeEnd
+	held atomic.Bool
+	hold chan struct{}
+}
+
+func (c *slowConn) Read(b []byte) (int, error) {
+	n, err := c.pipeEnd.Read(b)
+	if n > 0 && c.held.Load() {
+		<-c.hold
+	}
+	return n, err
 }

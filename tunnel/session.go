@@ -101,6 +101,8 @@ type session struct {
 	control   chan message
 	end       context.CancelCauseFunc
 	ctx       context.Context
+	taken     chan struct{}   // closed when no more is taken from conn
+	after     <-chan struct{} // taken of the link that this one displaced; nil: of none
 
 	send    sender
 	receive receiver
@@ -158,6 +160,7 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 		log:       t.config.Log.With("peer", g.conn.RemoteAddr().String()),
 		queue:     queue.New(t.pool, g.queueBytes(t.config.MTU), t.config.MTU, HeaderSize),
 		control:   make(chan message, controlRoom),
+		taken:     make(chan struct{}),
 		line:      g.line,
 	}
 	s.count, s.inside = s.owner.count, s.owner.inside
@@ -242,10 +245,14 @@ func (s *session) run() error {
 		if s.t.hub == nil {
 			parts.Go(func() { s.end(s.supervise()) })
 		}
-		if s.line == nil {
-			s.end(s.receive.run())
-		}
 	}
+	if s.after != nil {
+		<-s.after // it may have a frame in hand, which was sent before ours
+	}
+	if s.line == nil {
+		s.end(s.receive.run())
+	}
+	close(s.taken)
 	<-ended
 	parts.Wait()
 	s.send.mu.Lock() // who has read a packet just now may still be sending it
