@@ -148,9 +148,11 @@ func (p *peer) use(s *session) {
 func (t *Tunnel) join(s *session) {
 	p, now := s.owner, t.clock()
 	old := p.link.Load()
-	if old != nil && !s.client && old.call > s.call {
-		s.end(errDisplaced) // somebody held its CONFIRM back
-		return
+	for _, other := range []*session{old, p.calls.spare} {
+		if other != nil && !s.client && other.call > s.call {
+			s.end(errDisplaced) // somebody held its CONFIRM back
+			return
+		}
 	}
 	t.hub.meet(s, true)
 	p.count.links.Add(1)

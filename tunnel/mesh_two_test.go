@@ -166,6 +166,47 @@ func TestMeshThird(t *testing.T) {
 	}
 }
 
+// TestMeshHeld has a call arrive that was made before others: somebody held its CONFIRM
+// back.
+func TestMeshHeld(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		calls  [2]uint64 // of the links; 0: this end has called for it
+		call   uint64
+		client bool
+		joins  bool
+	}{
+		{"before the link in use", [2]uint64{3, 1}, 2, false, false},
+		{"before the other link", [2]uint64{1, 3}, 2, false, false},
+		{"before the other link, and this end called for the one in use", [2]uint64{0, 3}, 2, false, false},
+		{"after both", [2]uint64{1, 2}, 3, false, true},
+		{"after none, this end has called", [2]uint64{1, 2}, 0, true, true},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			x := newTies(t)
+			link := func(call uint64, client bool) *session {
+				s := x.link(meshEndpoint(2).Addr(), func(s *session) { s.call, s.client = call, client })
+				x.answered(s)
+				return s
+			}
+			var links [2]*session
+			for i, call := range test.calls {
+				links[i] = link(call, call == 0)
+			}
+			x.join(links[0])
+			x.p.calls.spare, x.p.calls.later = links[1], links[1]
+			s := link(test.call, test.client)
+			x.join(s)
+			if joined := context.Cause(s.ctx) == nil; joined != test.joins {
+				t.Errorf("it is a link: %v", joined)
+			}
+			if gone := context.Cause(links[1].ctx) == errDisplaced; gone != test.joins || links[0].ctx.Err() != nil {
+				t.Errorf("the other link is displaced: %v", gone)
+			}
+		})
+	}
+}
+
 // TestMeshSettle sees which of two links is used when they have answered.
 func TestMeshSettle(t *testing.T) {
 	type kind struct{ relayed, client bool }
