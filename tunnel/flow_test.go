@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"vpnd/crypto"
 )
@@ -19,7 +20,8 @@ const (
 
 // flow is a stream of packets from one device to another, without an allocation
 // of its own. Like TCP, it has a bounded number of packets under way, so that
-// no queue overflows.
+// no queue overflows. Those that are dropped because they waited too long, on a host that
+// stood still, are made up for by others.
 type flow struct {
 	packets  [64][]byte // none of which helps to compress another
 	mu       sync.Mutex
@@ -27,6 +29,7 @@ type flow struct {
 	wanted   int // packets that the source has to send in all
 	sent     int
 	received int
+	lost     int
 	closed   bool
 }
 
@@ -43,7 +46,7 @@ func newFlow(size int) *flow {
 	return f
 }
 
-// carry sends n packets and waits until they have come.
+// carry sends packets and waits until n have come.
 func (f *flow) carry(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -51,6 +54,16 @@ func (f *flow) carry(n int) {
 	f.change.Broadcast()
 	for f.received < f.wanted {
 		f.change.Wait()
+	}
+}
+
+// lose says how many packets were dropped in all.
+func (f *flow) lose(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n > f.lost {
+		f.lost = n
+		f.change.Broadcast()
 	}
 }
 
@@ -71,7 +84,7 @@ func (s source) Read(b []byte) (int, error) {
 		switch {
 		case s.closed:
 			return 0, os.ErrClosed
-		case s.sent < min(s.wanted, s.received+flowWindow):
+		case s.sent < s.lost+min(s.wanted, s.received+flowWindow):
 			clear(b[:HeaderSize])
 			n := copy(b[HeaderSize:], s.packets[s.sent%len(s.packets)])
 			s.sent++
@@ -136,6 +149,23 @@ func (f *flow) start(t testing.TB, c Config) (client *Tunnel) {
 	client, _ = run(t, cc)
 	<-up
 	<-up
+	look, stop, stopped := time.NewTicker(100*time.Millisecond), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-look.C:
+				f.lose(int(client.count.out[outWaited].Load()))
+			case <-stop:
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		look.Stop()
+		close(stop)
+		<-stopped
+	})
 	return client
 }
 
