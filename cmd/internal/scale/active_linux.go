@@ -80,7 +80,7 @@ func measure(devices []*busy, d time.Duration) (all, least float64, err error) {
 	for i, b := range devices {
 		rate := float64(8*(b.bytes.Load()-before[i])) / took
 		all += rate
-		if least == 0 || rate < least {
+		if i == 0 || rate < least { // 0 is a rate, too
 			least = rate
 		}
 	}
