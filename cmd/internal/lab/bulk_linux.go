@@ -41,12 +41,12 @@ func (e Ends) Pour(ctx context.Context, b Bulk) (Flow, error) {
 }
 
 func (b Bulk) run(ctx context.Context, streams []stream) (Flow, error) {
+	start := time.Now() // not later: what passes from here on counts for the whole time
 	limited, cancel := context.WithTimeout(ctx, b.Time)
 	defer cancel()
 	defer context.AfterFunc(limited, func() { interrupt(streams) })()
 	var received atomic.Int64
 	errs := make([]error, 2*len(streams))
-	start := time.Now()
 	var wg sync.WaitGroup
 	for i, s := range streams {
 		from, to := s.client, s.server
