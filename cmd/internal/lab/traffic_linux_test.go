@@ -78,8 +78,11 @@ func TestTrafficLoss(t *testing.T) {
 	r := newRoute(t)
 	traffic := newTraffic(t, r)
 	traffic.Rate(8)
-	sent := traffic.received(t, 100)[0].Sent
+	traffic.received(t, 100)
 	check(t, r.Cut())
+	counts, err := traffic.Counts() // not earlier: what is sent before the cut arrives
+	check(t, err)
+	sent := counts[0].Sent
 	check(t, poll(timeout(t), func() error {
 		counts, err := traffic.Counts()
 		if err == nil && counts[0].Sent < sent+1000 {
@@ -89,7 +92,7 @@ func TestTrafficLoss(t *testing.T) {
 	}))
 	check(t, r.Heal())
 	check(t, traffic.Settle(timeout(t)))
-	counts, err := traffic.Counts()
+	counts, err = traffic.Counts()
 	check(t, err)
 	if c := counts[0]; c.Received+500 > c.Sent || c.Altered+c.Duplicate+c.Reordered > 0 {
 		t.Errorf("over a path that was cut: %+v", c)
