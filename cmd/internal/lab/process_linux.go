@@ -17,8 +17,9 @@ import (
 
 const (
 	// outputGrace is how long output is read on after a process ended: a
-	// daemon that it left behind may hold the pipe for ever.
-	outputGrace = time.Second
+	// daemon that it left behind may hold the pipe for ever. What a busy
+	// machine has not read by then is lost.
+	outputGrace = 10 * time.Second
 	// killLimit bounds the wait for a killed process to be gone.
 	killLimit = 10 * time.Second
 )
