@@ -63,7 +63,7 @@ func TestEndToEndOldConfiguration(t *testing.T) {
 	w.client.reaches(netip.MustParseAddr("10.1.0.1"))
 	w.server.reaches(netip.MustParseAddr("10.1.0.2"))
 	w.client.says(`local address is not one of this host, using any.*203\.0\.113\.77`)
-	if r, _ := w.server.status(); r.Link.Peer != clientOuter.String()+":4711" || r.MTU != 1600 {
+	if r := w.server.tells(); r.Link.Peer != clientOuter.String()+":4711" || r.MTU != 1600 {
 		t.Errorf("peer %s, mtu %d", r.Link.Peer, r.MTU)
 	}
 	// The port is free again at once.
@@ -85,7 +85,7 @@ func TestEndToEndSideBySide(t *testing.T) {
 	other.server.write("mode server", "server 24742", "local 10.78.0.1", "remote 10.78.0.2")
 	other.client.write("mode client", fmt.Sprintf("server %v 24742", serverOuter), "local 10.78.0.2", "remote 10.78.0.1", "route 10.91.0.0/16")
 	w.client.start()
-	one := func() string { w.client.until("running", func(report) bool { return true }); return w.client.dump() }()
+	one := func() string { w.client.tells(); return w.client.dump() }()
 	w.server.start()
 	w.client.until("up", isUp)
 	other.up()
@@ -145,7 +145,7 @@ func TestEndToEndOverIPv6(t *testing.T) {
 		"route 2001:db8:1::/65", "ipopts 12")
 	w.up()
 	w.client.reaches(serverInner)
-	if r, _ := w.client.status(); r.Link.Peer != "[2001:db8:1::1]:24741" {
+	if r := w.client.tells(); r.Link.Peer != "[2001:db8:1::1]:24741" {
 		t.Errorf("peer %s", r.Link.Peer)
 	}
 	w.client.stop()

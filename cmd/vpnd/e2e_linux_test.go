@@ -239,6 +239,13 @@ func (s *site) until(what string, cond func(report) bool) report {
 	return r
 }
 
+// tells returns the state of a daemon that runs. One look is not enough: it may be too busy
+// to answer in time.
+func (s *site) tells() report {
+	s.t.Helper()
+	return s.until("telling its state", func(report) bool { return true })
+}
+
 func isUp(r report) bool { return r.State == "up" }
 
 // says waits until the daemon's log matches a regular expression.

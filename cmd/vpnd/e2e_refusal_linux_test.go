@@ -38,7 +38,7 @@ func (s *site) newKey() {
 // carriesNothing checks that the daemon has no link and has let no packet pass.
 func (s *site) carriesNothing() {
 	s.t.Helper()
-	r := s.until("telling its state", func(report) bool { return true })
+	r := s.tells()
 	if isUp(r) || r.Link != nil || r.Links != 0 {
 		s.t.Errorf("%s has had a link: %+v", s.name, r)
 	}
@@ -96,7 +96,7 @@ func TestRefused(t *testing.T) {
 			}
 			w.client.carriesNothing()
 			w.server.carriesNothing()
-			r, _ := w.server.status()
+			r := w.server.tells()
 			for name, n := range r.Refused {
 				if want := name == tt.counter; (n > 0) != want {
 					t.Errorf("refused: %s %d, want only %s", name, n, tt.counter)

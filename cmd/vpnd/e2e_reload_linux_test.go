@@ -76,7 +76,7 @@ func TestReload(t *testing.T) {
 	if d := c.dump(); d != first {
 		t.Errorf("not as in the beginning:\nbefore\n%s\nafter\n%s", first, d)
 	}
-	if r, _ := c.status(); r.Links != 1 {
+	if r := c.tells(); r.Links != 1 {
 		t.Errorf("%d links: the reload has cost the link", r.Links)
 	}
 	must(t, c.Signal(syscall.SIGUSR1))
@@ -89,7 +89,7 @@ func TestReload(t *testing.T) {
 	if (d - 3*time.Second).Abs() > time.Second {
 		t.Errorf("link declared dead %v after the last frame, want 3s within a second", d)
 	}
-	if r, _ := w.server.status(); !isUp(r) {
+	if r := w.server.tells(); !isUp(r) {
 		t.Error("the server, which was not reloaded, gave the link up too")
 	}
 	must(t, w.path.Heal())
@@ -162,7 +162,7 @@ func TestReloadSending(t *testing.T) {
 		t.Helper()
 		_, err := lab.Ends{Client: c.ns, Server: w.server.ns, Dst: serverInner}.Transfer(t.Context(), lab.Load{Up: 4 << 20, Content: zeros})
 		must(t, err)
-		r, _ = c.status()
+		r = c.tells()
 		return r, meter.take()
 	}
 	reload := func() {

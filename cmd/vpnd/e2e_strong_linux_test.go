@@ -43,7 +43,7 @@ func newStrongWorld(t *testing.T) (w *world, link string) {
 // ends talk.
 func (w *world) linked(more func()) {
 	w.server.t.Helper()
-	was, _ := w.server.status()
+	was := w.server.tells()
 	more()
 	w.server.until("up again", func(r report) bool { return isUp(r) && (r.PID != was.PID || r.Links > was.Links) })
 	w.client.until("up", isUp)
@@ -181,7 +181,7 @@ func TestStrongClock(t *testing.T) {
 	w.server.says(`caller refused.*client ` + link + `: transaction number`)
 	e := w.server.run("--resync", "nobody", "-f", w.server.config())
 	checkEnded(t, "another client", e, exit.Usage, `^vpnd: there is no client "nobody" here\n$`)
-	if r, _ := w.server.status(); isUp(r) {
+	if r := w.server.tells(); isUp(r) {
 		t.Error("the server takes a number that is too low")
 	}
 	w.linked(func() {
@@ -247,7 +247,7 @@ func TestStrongDisk(t *testing.T) {
 			trouble.cause(d)
 			w.client.start()
 			w.server.says(`msg="caller refused".*cause="client [0-9a-f]+: transaction number not stored: .*` + trouble.says + `: the caller is not answered"`)
-			if r, _ := w.server.status(); isUp(r) || r.Refused["number"] == 0 {
+			if r := w.server.tells(); isUp(r) || r.Refused["number"] == 0 {
 				t.Errorf("the server answers: %+v", r)
 			}
 			d.mend()

@@ -36,7 +36,7 @@ func TestSerialLossy(t *testing.T) {
 			moved, err := lab.Ends{Client: w.client.ns, Server: w.server.ns, Dst: serverInner}.Transfer(t.Context(), lab.Load{Up: tt.volume, Down: tt.volume})
 			must(t, err)
 			for _, s := range []*site{w.client, w.server} {
-				r, _ := s.status()
+				r := s.tells()
 				t.Logf("%s: up %v, down %v, %d damaged frames", s.name, moved.Up.Elapsed, moved.Down.Elapsed, r.Damaged)
 				if tt.keyword != "halfduplex" && r.Damaged > 0 {
 					t.Errorf("%s: %d damaged frames", s.name, r.Damaged)

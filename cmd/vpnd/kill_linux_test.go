@@ -317,7 +317,7 @@ func (k *killing) restored() {
 		k.t.Errorf("the hosts are not as they were:\nundisturbed\n%s\nafter the restart\n%s", k.full, got)
 	}
 	pid := k.victim.PID()
-	if r, _ := k.victim.status(); r.PID != pid {
+	if r := k.victim.tells(); r.PID != pid {
 		k.t.Errorf("process %d answers at the control socket, want %d", r.PID, pid)
 	}
 	if text, err := os.ReadFile(k.victim.file("vpnd.pid")); err != nil || string(text) != fmt.Sprintln(pid) {
