@@ -165,11 +165,11 @@ func TestEndToEndHookDoesNotHold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.configure()
-	must(t, appendLine(w.client.config(), "linkup "+w.client.script("linkup", "echo started; while :; do sleep 1; done")+"\nhooktimeout 1"))
+	must(t, appendLine(w.client.config(), "linkup "+w.client.script("linkup", "echo started; while :; do sleep 1; done")+"\nhooktimeout 5")) // less may be over before it starts
 	w.up()
 	w.client.reaches(serverInner)
 	w.client.says("started")
-	w.client.says("hook failed.*1s")
+	w.client.says("hook failed.*5s")
 	w.client.stop()
 }
 
