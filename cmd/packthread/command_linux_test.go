@@ -118,6 +118,11 @@ func TestDetach(t *testing.T) {
 	}
 	must(t, syscall.Kill(r.PID, syscall.SIGTERM))
 	w.until(two, "alone", func(r report) bool { p := r.peer(one.Name); return !p.Live && p.State == "down" && len(p.Routes) == 0 })
+	w.until(one, "gone", func(report) bool { // the other one knows a little earlier
+		pids, err := one.Gateway.PIDs()
+		must(t, err)
+		return len(pids) == 0
+	})
 	if text, err := one.Gateway.Dump(); err != nil || strings.Contains(text, "vpn0") {
 		t.Errorf("left on the host: %s, %v", text, err)
 	}
