@@ -61,6 +61,8 @@ func push(t *testing.T, q *Queue, flow, first, count, n int) (dropped int) {
 	return dropped
 }
 
+// sim runs a test in simulated time: in real time packets become too old when the machine
+// stands still.
 func sim(t *testing.T, name string, f func(t *testing.T)) {
 	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
 }
@@ -140,7 +142,7 @@ func TestPop(t *testing.T) {
 		{"even less", 20, -5, 1},
 		{"at most 64", 100, 1 << 20, 64},
 	} {
-		t.Run(test.name, func(t *testing.T) {
+		sim(t, test.name, func(t *testing.T) {
 			q := New(NewPool(100), 1<<20, 1500, 0)
 			push(t, q, 1, 0, test.n, 100)
 			block, got := q.Pop([]byte("before"), test.most)
@@ -156,58 +158,62 @@ func TestPop(t *testing.T) {
 
 // TestWhole sees that segments come alone, and in their turn.
 func TestWhole(t *testing.T) {
-	const front = 10
-	pool := NewPool(100)
-	q := New(pool, 1<<20, 1500, front)
-	for i := range 6 {
-		b := filled(pool, 1, i, 50)
-		if b.Whole = i == 2 || i == 3 || i == 5; b.Whole {
-			b.N = front + copy(b.Bytes[front:], ipv4(17, 50, 1, 53))
+	sim(t, "segments among packets", func(t *testing.T) {
+		const front = 10
+		pool := NewPool(100)
+		q := New(pool, 1<<20, 1500, front)
+		for i := range 6 {
+			b := filled(pool, 1, i, 50)
+			if b.Whole = i == 2 || i == 3 || i == 5; b.Whole {
+				b.N = front + copy(b.Bytes[front:], ipv4(17, 50, 1, 53))
+			}
+			q.Push(b)
 		}
-		q.Push(b)
-	}
-	for i, want := range []Popped{{N: 2, More: true}, {N: 1, Whole: true, More: true}, {N: 1, Whole: true, More: true},
-		{N: 1, More: true}, {N: 1, Whole: true}, {}} {
-		block, got := q.Pop(nil, 1000)
-		size := 50 * want.N
-		if want.Whole {
-			size += front
+		for i, want := range []Popped{{N: 2, More: true}, {N: 1, Whole: true, More: true}, {N: 1, Whole: true, More: true},
+			{N: 1, More: true}, {N: 1, Whole: true}, {}} {
+			block, got := q.Pop(nil, 1000)
+			size := 50 * want.N
+			if want.Whole {
+				size += front
+			}
+			if got != want || len(block) != size {
+				t.Errorf("turn %d: %+v in %d bytes, want %+v", i, got, len(block), want)
+			}
 		}
-		if got != want || len(block) != size {
-			t.Errorf("turn %d: %+v in %d bytes, want %+v", i, got, len(block), want)
-		}
-	}
+	})
 }
 
 // TestReady sees that whoever waits is woken as long as packets wait.
 func TestReady(t *testing.T) {
-	q := New(NewPool(100), 1<<20, 1500, 0)
-	ready := func() bool {
-		select {
-		case <-q.Ready():
-			return true
-		default:
-			return false
+	sim(t, "three packets", func(t *testing.T) {
+		q := New(NewPool(100), 1<<20, 1500, 0)
+		ready := func() bool {
+			select {
+			case <-q.Ready():
+				return true
+			default:
+				return false
+			}
 		}
-	}
-	if ready() {
-		t.Error("ready while empty")
-	}
-	push(t, q, 1, 0, 3, 100)
-	if ready() {
-		t.Error("ready before Wake")
-	}
-	q.Wake()
-	q.Wake()
-	if !ready() || ready() {
-		t.Error("not ready once")
-	}
-	if q.Pop(nil, 100); !ready() {
-		t.Error("not ready with two left")
-	}
-	if q.Pop(nil, 1000); ready() {
-		t.Error("ready with none left")
-	}
+		if ready() {
+			t.Error("ready while empty")
+		}
+		push(t, q, 1, 0, 3, 100)
+		if ready() {
+			t.Error("ready before Wake")
+		}
+		q.Wake()
+		q.Wake()
+		if !ready() || ready() {
+			t.Error("not ready once")
+		}
+		if q.Pop(nil, 100); !ready() {
+			t.Error("not ready with two left")
+		}
+		if q.Pop(nil, 1000); ready() {
+			t.Error("ready with none left")
+		}
+	})
 }
 
 // TestFull sees that the longest flow makes room, from its oldest on, and no other.
@@ -268,26 +274,28 @@ func TestRateBound(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
-	pool := NewPool(100)
-	q := New(pool, 1<<20, 1500, 0)
-	push(t, q, 1, 0, 50, 30)
-	push(t, q, 2, 0, 50, 30)
-	q.Pop(nil, 900)
-	if n := q.Close(); n != 70 {
-		t.Errorf("%d lost, want 70", n)
-	}
-	if n := len(pool.free[0]); n != 100 {
-		t.Errorf("%d buffers came back, want 100", n)
-	}
-	if lost, ok := q.Push(filled(pool, 1, 1, 30)); ok || lost != 0 || q.Len() != 0 {
-		t.Errorf("taken after the end, %d lost", lost)
-	}
-	if block, got := q.Pop(nil, 1000); len(block) != 0 || got != (Popped{}) {
-		t.Errorf("%+v after the end", got)
-	}
-	if n := q.Close(); n != 0 {
-		t.Errorf("%d lost at the second end", n)
-	}
+	sim(t, "what waits", func(t *testing.T) {
+		pool := NewPool(100)
+		q := New(pool, 1<<20, 1500, 0)
+		push(t, q, 1, 0, 50, 30)
+		push(t, q, 2, 0, 50, 30)
+		q.Pop(nil, 900)
+		if n := q.Close(); n != 70 {
+			t.Errorf("%d lost, want 70", n)
+		}
+		if n := len(pool.free[0]); n != 100 {
+			t.Errorf("%d buffers came back, want 100", n)
+		}
+		if lost, ok := q.Push(filled(pool, 1, 1, 30)); ok || lost != 0 || q.Len() != 0 {
+			t.Errorf("taken after the end, %d lost", lost)
+		}
+		if block, got := q.Pop(nil, 1000); len(block) != 0 || got != (Popped{}) {
+			t.Errorf("%+v after the end", got)
+		}
+		if n := q.Close(); n != 0 {
+			t.Errorf("%d lost at the second end", n)
+		}
+	})
 }
 
 // TestMoveTo gives what waits to a queue that has room for some of it.
