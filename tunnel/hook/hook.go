@@ -34,7 +34,7 @@ type Script struct {
 	Path    string
 	Args    []string      // from $1 on
 	Env     []string      // the whole environment, each NAME=value
-	Timeout time.Duration // 0: none
+	Timeout time.Duration // from its start on; 0: none
 	Log     *slog.Logger  // gets what the script prints; must be set
 }
 
@@ -54,12 +54,8 @@ func (s Script) Run(ctx context.Context) error {
 
 // run is Run for the file that the path leads to.
 func (s Script) run(ctx context.Context, file string) error {
-	limited := ctx
-	if s.Timeout > 0 {
-		var cancel context.CancelFunc
-		limited, cancel = context.WithTimeout(ctx, s.Timeout)
-		defer cancel()
-	}
+	limited, cancel := context.WithCancel(ctx)
+	defer cancel()
 	cmd := exec.CommandContext(limited, file, s.Args...)
 	cmd.Args[0] = s.Path
 	cmd.Env = append([]string{}, s.Env...) // nil would mean the daemon's own
@@ -77,6 +73,9 @@ func (s Script) run(ctx context.Context, file string) error {
 	cmd.WaitDelay = grace
 	if err := cmd.Start(); err != nil {
 		return startError(err)
+	}
+	if s.Timeout > 0 { // not before: where the start takes long it would be up by then
+		defer time.AfterFunc(s.Timeout, cancel).Stop()
 	}
 	err := cmd.Wait()
 	out.flush()

@@ -233,6 +233,13 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+// TestTimeoutFromStart has so little time that it would be up before the start.
+func TestTimeoutFromStart(t *testing.T) {
+	path := write(t, filepath.Join(t.TempDir(), "hook"), "sleep 1000")
+	s := Script{Path: path, Env: environment, Timeout: time.Nanosecond, Log: new(journal).logger()}
+	checkError(t, s.Run(t.Context()), "killed after 1ns", path)
+}
+
 // TestKillsGroup has a child that takes no SIGTERM and, as long as it lives,
 // keeps a fifo open.
 func TestKillsGroup(t *testing.T) {
