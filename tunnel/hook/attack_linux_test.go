@@ -1,6 +1,9 @@
 package hook
 
 import (
+	"cmp"
+	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -8,7 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 )
 
 // descriptors returns how many files this process has open.
@@ -21,28 +23,35 @@ func descriptors(t *testing.T) int {
 	return len(open)
 }
 
-// TestEndlessOutput has scripts that print until they are killed: the log gets its
-// share, and nothing of it stays in memory.
+// TestEndlessOutput has scripts that print until they are killed, which they are when
+// they have printed much: the log gets its share, and nothing of it stays in memory.
 func TestEndlessOutput(t *testing.T) {
 	for _, c := range []struct {
-		name, script string
+		name, prints string
 		lines        int // in the log, at most; the last says that there was more
 		last         string
 	}{
-		{"short lines", "while :; do echo on and on; done", maxOutput/minLine + 1, "INFO hook output cut"},
-		{"empty lines", "while :; do echo; done", 0, ""},
-		{"a line without end", "exec cat /dev/zero", 1, strings.Repeat(`\x00`, maxLine)},
-		{"noise", "exec cat /dev/urandom", maxOutput/minLine + 1, "INFO hook output cut"},
+		{"short lines", "yes on and on", maxOutput/minLine + 1, "INFO hook output cut"},
+		{"empty lines", "yes ''", 0, ""},
+		{"a line without end", "cat /dev/zero", 1, strings.Repeat(`\x00`, maxLine)},
+		{"noise", "cat /dev/urandom", maxOutput/minLine + 1, "INFO hook output cut"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var log journal
-			path := write(t, filepath.Join(t.TempDir(), "hook"), c.script)
+			dir := t.TempDir()
+			much := fifo(t, dir, "much")
+			path := write(t, filepath.Join(dir, "hook"), c.prints+` | head -c 8388608; echo >"$1"; exec `+c.prints)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			go func() {
+				_, err := os.ReadFile(much)
+				cancel(cmp.Or(err, errors.New("that is enough")))
+			}()
 			files := descriptors(t)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			err := Script{Path: path, Env: environment, Timeout: time.Second, Log: log.logger()}.Run(t.Context())
+			err := Script{Path: path, Args: []string{much}, Env: environment, Log: log.logger()}.Run(ctx)
 			runtime.ReadMemStats(&after)
-			checkError(t, err, "killed after 1s", path)
+			checkError(t, err, "killed: that is enough", path)
 			if used := after.TotalAlloc - before.TotalAlloc; used > 4<<20 {
 				t.Errorf("%d bytes of memory", used)
 			}
@@ -60,19 +69,34 @@ func TestEndlessOutput(t *testing.T) {
 // signal to the group finds it, and the output open. It lives on until the test
 // has heard of it, but it holds up nothing.
 func TestForksAway(t *testing.T) {
-	const chatter = `setsid sh -c 'trap "" PIPE TERM; while echo on and on; do :; done 2>/dev/null; echo "nobody reads" >"$1"' away "$1" &`
-	for _, c := range []struct{ name, script, want string }{
-		{"the script ends", chatter, ""},
-		{"the script fails", chatter + "\nexit 3", "exit status 3"},
-		{"the script waits", chatter + "\nwait", "killed after 1s"},
+	const chatter = `setsid sh -c 'trap "" PIPE TERM; echo >"$2"; while echo on and on; do :; done 2>/dev/null; echo "nobody reads" >"$1"' away "$1" "$2" &`
+	for _, c := range []struct {
+		name, script, want string
+		kill               bool // the script, when the other one is away
+	}{
+		{"the script ends", chatter, "", false},
+		{"the script fails", chatter + "\nexit 3", "exit status 3", false},
+		{"the script waits", chatter + "\nwait", "killed: it is away", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			later := fifo(t, dir, "later")
+			later, away := fifo(t, dir, "later"), fifo(t, dir, "away")
 			path := write(t, filepath.Join(dir, "hook"), c.script)
 			files := descriptors(t)
-			err := Script{Path: path, Args: []string{later}, Env: environment, Timeout: time.Second, Log: new(journal).logger()}.Run(t.Context())
+			ctx, cancel := context.WithCancelCause(t.Context())
+			heard := make(chan error)
+			go func() {
+				_, err := os.ReadFile(away)
+				if c.kill {
+					cancel(errors.New("it is away"))
+				}
+				heard <- err
+			}()
+			err := Script{Path: path, Args: []string{later, away}, Env: environment, Log: new(journal).logger()}.Run(ctx)
 			checkError(t, err, c.want, path)
+			if err := <-heard; err != nil {
+				t.Error(err)
+			}
 			if n := descriptors(t); n != files {
 				t.Errorf("%d open files, %d before", n, files)
 			}
