@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"net/netip"
 	"runtime"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,22 +176,39 @@ func TestWorkRests(t *testing.T) {
 	})
 }
 
-// slowDevice takes its time.
+// slowDevice takes its time: until who writes many packets keeps another peer waiting.
 type slowDevice struct {
 	*fakeDevice
 	writes chan int // how many packets
+	other  *atomic.Bool
 }
 
 func (d slowDevice) Write(bufs [][]byte, _ int) (int, error) {
-	time.Sleep(10 * time.Millisecond)
 	d.writes <- len(bufs)
-	return len(bufs), nil
+	if len(bufs) == 1 {
+		d.other.Store(true)
+	}
+	for { // who waits for a lock longer than this is not passed over
+		time.Sleep(2 * time.Millisecond)
+		if d.other.Load() || waitsForTray() {
+			return len(bufs), nil
+		}
+	}
+}
+
+// waitsForTray reports whether a goroutine that has packets to deliver waits.
+func waitsForTray() bool {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	return slices.ContainsFunc(bytes.Split(stacks, []byte("\n\n")), func(g []byte) bool {
+		return bytes.Contains(g, []byte("[sync.Mutex.Lock")) && bytes.Contains(g, []byte("(*deliverer)"))
+	})
 }
 
 // TestTray has one peer deliver as many packets as a batch can have, and another one a
 // single packet meanwhile, which does not wait for all of them.
 func TestTray(t *testing.T) {
-	device := slowDevice{newFakeDevice(), make(chan int, 100)}
+	device := slowDevice{newFakeDevice(), make(chan int, 100), new(atomic.Bool)}
 	crowded := newDeliverer(device, new(counters))
 	one := &deliverer{device: device, count: new(counters), tray: crowded.tray}
 	packets := crowd(compress.MaxBlock/ipv4Header, hubAddrs(1)[0])
