@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -121,26 +122,22 @@ func (s *site) sample() soakSample {
 	return soakSample{s.until("up", isUp).Goroutines, u}
 }
 
-// thirds returns the median memory in the first and in the last third of the
-// samples, after a warm-up of a tenth.
-func thirds(samples []soakSample) (first, last int64) {
+// course returns the median memory in each of some parts of the samples, one after the
+// other, after a warm-up of a tenth.
+func course(samples []soakSample, parts int) (memory []int64) {
 	samples = samples[len(samples)/10:]
-	median := func(part []soakSample) int64 {
-		var memory []int64
-		for _, s := range part {
-			memory = append(memory, s.Memory)
-		}
-		slices.Sort(memory)
-		return memory[len(memory)/2]
+	for i := range parts {
+		part := slices.Clone(samples[i*len(samples)/parts : (i+1)*len(samples)/parts])
+		slices.SortFunc(part, func(a, b soakSample) int { return cmp.Compare(a.Memory, b.Memory) })
+		memory = append(memory, part[len(part)/2].Memory)
 	}
-	third := len(samples) / 3
-	return median(samples[:third]), median(samples[len(samples)-third:])
+	return memory
 }
 
 // grows reports whether a daemon has taken more and more memory.
 func grows(samples []soakSample) (first, last int64, yes bool) {
-	first, last = thirds(samples)
-	return first, last, last > first+soakGrowth
+	thirds := course(samples, 3)
+	return thirds[0], thirds[2], thirds[2] > thirds[0]+soakGrowth
 }
 
 // finish shows the figures and checks those that are known at the end only.
@@ -191,8 +188,11 @@ func (f *soakFigures) table(last [2]account) string {
 	for i, name := range []string{"server", "client"} {
 		row(name+" goroutines, descriptors", "%d, %d", f.least[i].goroutines, f.least[i].Files)
 		if len(f.series[i]) >= soakSamples {
-			first, last := thirds(f.series[i])
-			row(name+" memory, first and last third", "%s, %s (%d samples)", size(uint64(first)), size(uint64(last)), len(f.series[i]))
+			var sizes []string
+			for _, m := range course(f.series[i], 9) {
+				sizes = append(sizes, size(uint64(m)))
+			}
+			row(name+" memory, ninth by ninth", "%s (%d samples)", strings.Join(sizes, ", "), len(f.series[i]))
 		}
 	}
 	for _, leg := range soakLegs() {
