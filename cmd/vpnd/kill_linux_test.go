@@ -219,6 +219,7 @@ func (k *killing) killAt(m moment) *lab.Trace {
 	if k.do != nil {
 		s.until("up", isUp)
 		s.reaches(k.remote())
+		s.alone(s.PID()) // a linkdown that waits for linkup gives its place to the next linkup
 		trace.Watch(watch)
 		k.do(s)
 	}
