@@ -110,13 +110,9 @@ func (w *peersWorld) leaves(s *site, take func()) time.Duration {
 func (w *peersWorld) cutsOff(gone func(report) bool) time.Duration {
 	t := w.server.t
 	t.Helper()
-	began, stall := time.Now(), time.Duration(0)
-	seen := began
-	w.server.until("without the client", func(r report) bool {
-		stall, seen = max(stall, time.Since(seen)), time.Now() // of a machine that has other work too
-		return gone(r)
-	})
-	took := time.Since(began)
+	began, standstill := time.Now(), lab.Standstill()
+	w.server.until("without the client", gone)
+	took, stall := time.Since(began), standstill()
 	if took > cutOff+10*stall {
 		t.Errorf("cut off after %v; the machine stood still for %v", took, stall)
 	}
