@@ -67,7 +67,8 @@ func (t *Tunnel) addrsOf(p *peer) []netip.Addr {
 }
 
 // attach makes s the link of its peer. The one before, if there is one, is displaced:
-// the new one is used at once, without waiting for the end of the old. But if the one
+// the new one is used at once, without waiting for the end of the old, but takes
+// nothing before the old one has given out what it has in hand. But if the one
 // before has called later, s is the one that is displaced: its peer has given it
 // up, and somebody on the way held its CONFIRM back.
 func (t *Tunnel) attach(s *session) {
