@@ -22,6 +22,10 @@ type Mesh struct {
 	// inner address of a peer, from InnerCallPort to InnerPort.
 	Dial    func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 	Through func(ctx context.Context, to netip.Addr) (net.Conn, error)
+	// Astray is called when a peer is lost, or the link with it runs through a third one
+	// instead of directly: it may be elsewhere. Astray does not wait, and does not call the
+	// tunnel. It may be nil.
+	Astray func()
 }
 
 const (
@@ -139,6 +143,9 @@ func (p *peer) wake(fresh bool) {
 // use makes s the link that is used. The diallers look at it: if it runs through a third
 // peer, the direct way is to be tried now and then. t.mu is held.
 func (p *peer) use(s *session) {
+	if old := p.link.Load(); old != nil && !old.relayed && s.relayed {
+		s.t.astray()
+	}
 	p.link.Store(s)
 	p.wake(false)
 }
@@ -254,7 +261,17 @@ func (t *Tunnel) part(s *session, cause error) {
 		t.config.Down(link.snapshot(), cause)
 	}
 	p.wake(t.clock()-p.calls.upAt >= int64(goodSession))
+	if !p.gone {
+		t.astray()
+	}
 	t.orphan(p)
+}
+
+// astray tells that a peer may be elsewhere.
+func (t *Tunnel) astray() {
+	if tell := t.hub.config.Mesh.Astray; tell != nil {
+		tell()
+	}
 }
 
 // mayGoOn reports whether a peer has the other one of two links still, when s ends.

@@ -266,6 +266,41 @@ func TestMeshSettle(t *testing.T) {
 	}
 }
 
+// TestMeshAstray sees when it is told that the peer may be elsewhere.
+func TestMeshAstray(t *testing.T) {
+	direct, relayed := func(s *session) {}, func(s *session) { s.relayed = true }
+	for _, test := range []struct {
+		name  string
+		links []func(*session)
+		then  func(x *ties)
+		told  int
+	}{
+		{"a direct link", []func(*session){direct}, func(x *ties) {}, 0},
+		{"one through a third peer", []func(*session){relayed}, func(x *ties) {}, 0},
+		{"through a third peer instead", []func(*session){direct, relayed}, func(x *ties) { x.p.swap() }, 1},
+		{"directly instead", []func(*session){relayed, direct}, func(x *ties) { x.p.swap() }, 0},
+		{"through another one", []func(*session){relayed, relayed}, func(x *ties) { x.p.swap() }, 0},
+		{"the direct one ends", []func(*session){direct, relayed}, func(x *ties) { x.part(x.p.link.Load(), errLine) }, 1},
+		{"the peer is lost", []func(*session){direct}, func(x *ties) { x.part(x.p.link.Load(), errLine) }, 1},
+		{"it is no peer any more", []func(*session){direct}, func(x *ties) { x.remove(x.p) }, 0},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			x := newTies(t)
+			told := 0
+			x.config.Hub.Mesh.Astray = func() { told++ }
+			for _, change := range test.links {
+				x.join(x.answered(x.link(meshEndpoint(2).Addr(), change)))
+			}
+			test.then(x)
+			if told != test.told {
+				t.Errorf("told %d times, want %d", told, test.told)
+			}
+			x.config.Hub.Mesh.Astray = nil
+			x.astray() // nobody wants to know
+		})
+	}
+}
+
 // TestMeshTwins has a peer call from two places in turn: it is reported, unless these are
 // the ends of links through others, or this end has called.
 func TestMeshTwins(t *testing.T) {

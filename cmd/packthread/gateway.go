@@ -210,7 +210,7 @@ func (g *gateway) config(dev device, listener net.Listener) tunnel.Config {
 		Random:   rand.Reader,
 		Ciphers:  []crypto.Cipher{crypto.AES256GCM, crypto.ChaCha20Poly1305},
 		KeyTTL:   keyTTL,
-		Hub:      &tunnel.Hub{Mesh: &tunnel.Mesh{Dial: g.dial, Through: g.dialThrough}},
+		Hub:      &tunnel.Hub{Mesh: &tunnel.Mesh{Dial: g.dial, Through: g.dialThrough, Astray: g.follower.Doubt}},
 		Tuning:   tunnel.Tuning{Keepalive: keepalive, NoAnswer: noAnswer, Retry: retry, Compress: "auto", SendBuf: sendBuf},
 		Log:      g.log,
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -198,6 +199,14 @@ func TestMesh(t *testing.T) {
 		must(t, two.Again(w.ctx))
 		must(t, three.Again(w.ctx))
 		w.paths("two gateways moved at once", moveLimit)
+		// No nudge reaches the one behind NAT: it asks because its links are not what they were.
+		took := w.until(four, "linked directly", func(r report) bool {
+			return !slices.ContainsFunc(r.Peers, func(p peerState) bool { return p.Link == nil || p.Link.Through != "" })
+		})
+		t.Logf("all links of %s are direct after another %v", four.Name, took)
+		if took > startLimit {
+			t.Errorf("%s has links through another gateway for %v", four.Name, took)
+		}
 	})
 	t.Run("disabled", func(t *testing.T) {
 		w := &world{w.World, t, w.ctx}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -97,7 +98,33 @@ func (d meshDemo) status(s *meshlab.Site) error {
 	return err
 }
 
+// direct waits until no link runs through another gateway any more.
+func (d meshDemo) direct(ctx context.Context) error {
+	began := time.Now()
+	for _, s := range d.Sites {
+		for {
+			text, err := s.Command("--status", s.Name).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("%s: %w: %s", s.Name, err, text)
+			}
+			if !bytes.Contains(text, []byte("through ")) {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%s has a link through another gateway: %w", s.Name, context.Cause(ctx))
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}
+	fmt.Printf("no link runs through another gateway any more after %v\n", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
 func (d meshDemo) withoutNexus(ctx context.Context) error {
+	if err := d.direct(ctx); err != nil { // the one behind NAT has to hear where the others are
+		return err
+	}
 	return d.all(ctx, func() error { return d.StopNexus(ctx) })
 }
 

@@ -56,6 +56,7 @@ type Follower struct {
 	changed func(*registry.Table)
 	kick    chan struct{} // register at once
 	nudge   chan struct{} // register soon
+	doubt   chan struct{} // the same, but nexus has not said so
 
 	mu    sync.Mutex
 	abort context.CancelFunc // ends the question that is under way; nil: there is none
@@ -83,7 +84,7 @@ func NewFollower(client *registry.Client, saved *Saved, log *slog.Logger, change
 }
 
 func newFollower(n nexus, saved *Saved, log *slog.Logger, changed func(*registry.Table)) *Follower {
-	f := &Follower{nexus: n, saved: saved, log: log, changed: changed, kick: make(chan struct{}, 1), nudge: make(chan struct{}, 1)}
+	f := &Follower{nexus: n, saved: saved, log: log, changed: changed, kick: make(chan struct{}, 1), nudge: make(chan struct{}, 1), doubt: make(chan struct{}, 1)}
 	table, err := saved.load()
 	if err != nil {
 		log.Warn("saved table is not used", "error", err)
@@ -103,6 +104,9 @@ func (f *Follower) Register() {
 		f.abort()
 	}
 }
+
+// Doubt makes the follower ask soon: a peer may be elsewhere. It does not wait.
+func (f *Follower) Doubt() { ring(f.doubt) }
 
 func ring(c chan struct{}) {
 	select {
@@ -278,7 +282,7 @@ func (f *Follower) wait(ctx context.Context, d time.Duration) {
 	began := time.Now()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	nudge := f.nudge
+	nudge, doubt := f.nudge, f.doubt
 	for {
 		select {
 		case <-ctx.Done():
@@ -288,14 +292,15 @@ func (f *Follower) wait(ctx context.Context, d time.Duration) {
 		case <-f.kick:
 			return
 		case <-nudge:
-			nudge = nil // one is enough
 			f.mu.Lock()
 			f.nudged = true
 			f.mu.Unlock()
-			soon := max(rand.N(nudgeSpread), f.pause-time.Since(began))
-			if left := d - time.Since(began); soon < left {
-				timer.Reset(soon)
-			}
+		case <-doubt:
+		}
+		nudge, doubt = nil, nil // one is enough
+		soon := max(rand.N(nudgeSpread), f.pause-time.Since(began))
+		if left := d - time.Since(began); soon < left {
+			timer.Reset(soon)
 		}
 	}
 }

@@ -56,6 +56,40 @@ func TestKickAndNudge(t *testing.T) {
 	})
 }
 
+// Whoever doubts where a peer is has nexus asked soon, and no more than once a second. It
+// does not mean that nudges reach this place.
+func TestDoubt(t *testing.T) {
+	dir := stateDir(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := &fakeNexus{table: live(registry.Lease)}
+		f, _, _, stop := follow(t, dir, n)
+		time.Sleep(10 * time.Minute)
+		n.asked()
+		for count := 0; count == 0; count, _ = n.asked() {
+			time.Sleep(time.Second)
+		}
+		time.Sleep(2 * nudgePause)
+		f.Doubt()
+		f.Doubt()
+		time.Sleep(nudgeSpread)
+		synctest.Wait()
+		if count, _ := n.asked(); count != 1 {
+			t.Errorf("asked %d times", count)
+		}
+		for range 10_000 {
+			f.Doubt()
+			time.Sleep(time.Millisecond)
+		}
+		if count, _ := n.asked(); count < 8 || count > 10 {
+			t.Errorf("asked %d times in 10 s", count)
+		}
+		stop()
+		if f.nudged {
+			t.Error("it seems to be nudged")
+		}
+	})
+}
+
 // A question that hangs on an old address does not hold up the new one.
 func TestKickHanging(t *testing.T) {
 	dir := stateDir(t)
