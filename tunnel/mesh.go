@@ -117,11 +117,15 @@ func (t *Tunnel) mistrust(p *peer) {
 	p.wake(true)
 }
 
-// mistrustAll mistrusts all links.
+// mistrustAll mistrusts all links. A second one goes: it is as likely to be dead, and one
+// through a third peer has the ports that another call like it needs.
 func (t *Tunnel) mistrustAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, p := range t.hub.peers {
+		if spare := p.calls.spare; spare != nil {
+			spare.end(errDisplaced)
+		}
 		t.mistrust(p)
 	}
 }

@@ -266,6 +266,27 @@ func TestMeshSettle(t *testing.T) {
 	}
 }
 
+// TestMeshMoved has this end get another address while it has two links with a peer.
+func TestMeshMoved(t *testing.T) {
+	sim(t, "two links", func(t *testing.T) {
+		x := newTies(t)
+		var links [2]*session
+		for i := range links {
+			links[i] = x.answered(x.link(meshEndpoint(2).Addr(), func(s *session) { s.relayed = i > 0 }))
+			x.join(links[i])
+		}
+		asked(links[0])
+		time.Sleep(1)
+		x.mistrustAll()
+		if links[0].ctx.Err() != nil || x.p.trusts(links[0]) || asked(links[0]) != 1 {
+			t.Error("the one that is used is not asked")
+		}
+		if context.Cause(links[1].ctx) != errDisplaced {
+			t.Error("the other one stays")
+		}
+	})
+}
+
 // TestMeshAstray sees when it is told that the peer may be elsewhere.
 func TestMeshAstray(t *testing.T) {
 	direct, relayed := func(s *session) {}, func(s *session) { s.relayed = true }

@@ -200,13 +200,22 @@ func TestMesh(t *testing.T) {
 		must(t, three.Again(w.ctx))
 		w.paths("two gateways moved at once", moveLimit)
 		// No nudge reaches the one behind NAT: it asks because its links are not what they were.
-		took := w.until(four, "linked directly", func(r report) bool {
-			return !slices.ContainsFunc(r.Peers, func(p peerState) bool { return p.Link == nil || p.Link.Through != "" })
+		took := w.until(four, "linked with where the others are now", func(r report) bool {
+			return !slices.ContainsFunc(w.Sites[:3], func(s *meshlab.Site) bool {
+				l := r.peer(s.Name).Link
+				return l == nil || !strings.HasPrefix(l.Peer, s.Outer().String()+":")
+			})
 		})
 		t.Logf("all links of %s are direct after another %v", four.Name, took)
 		if took > startLimit {
 			t.Errorf("%s has links through another gateway for %v", four.Name, took)
 		}
+		// The link of the first with the fourth has run through another one a moment ago.
+		must(t, w.StopNexus(w.ctx))
+		must(t, one.Move())
+		must(t, one.Again(w.ctx))
+		w.paths("one gateway moved again, without nexus", moveLimit)
+		must(t, w.StartNexus(w.ctx))
 	})
 	t.Run("disabled", func(t *testing.T) {
 		w := &world{w.World, t, w.ctx}
