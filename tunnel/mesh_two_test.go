@@ -299,6 +299,7 @@ func TestMeshAstray(t *testing.T) {
 		{"a direct link", []func(*session){direct}, func(x *ties) {}, 0},
 		{"one through a third peer", []func(*session){relayed}, func(x *ties) {}, 0},
 		{"through a third peer instead", []func(*session){direct, relayed}, func(x *ties) { x.p.swap() }, 1},
+		{"directly on another way", []func(*session){direct, direct}, func(x *ties) { x.p.swap() }, 0},
 		{"directly instead", []func(*session){relayed, direct}, func(x *ties) { x.p.swap() }, 0},
 		{"through another one", []func(*session){relayed, relayed}, func(x *ties) { x.p.swap() }, 0},
 		{"the direct one ends", []func(*session){direct, relayed}, func(x *ties) { x.part(x.p.link.Load(), errLine) }, 1},
