@@ -3,12 +3,14 @@ package queue
 // flow is the packets of a conversation, or of several that chance threw together,
 // in the order in which they came.
 type flow struct {
+	hash       uint64 // of the first of them
 	head, tail *Buffer
 	next       *flow // in its list
 	codel      codel
 	memory     int32 // bytes of buffers
 	credit     int32 // bytes that it may send in this turn
 	listed     bool
+	shared     bool // by several, since it was listed
 }
 
 func (f *flow) push(b *Buffer) {
@@ -27,6 +29,9 @@ func (f *flow) take() *Buffer {
 	f.memory -= int32(len(b.Bytes))
 	return b
 }
+
+// rest frees the place of a flow that has no packets any more.
+func (f *flow) rest() { f.listed, f.shared = false, false }
 
 // list is flows in the order of their turns.
 type list struct{ head, tail *flow }

@@ -14,8 +14,11 @@ import (
 )
 
 const (
-	// flows is how many conversations are told apart.
-	flows = 1024
+	// flows is how many conversations are told apart, in sets of ways places: a hash chooses
+	// the set, and two conversations share a place only when their set is full.
+	flows = sets * ways
+	sets  = 128
+	ways  = 8
 	// leastPackets may wait in any case on a line whose rate is known, and else what it
 	// sends in longest: more would be too old before its turn comes.
 	leastPackets = 64
@@ -87,7 +90,7 @@ func (q *Queue) Push(b *Buffer) (dropped int, ok bool) {
 		q.flows = make([]flow, flows)
 	}
 	b.came = now
-	f := &q.flows[hash(q.packet(b), q.seed)%flows]
+	f := q.flow(hash(q.packet(b), q.seed))
 	f.push(b)
 	q.count++
 	q.bytes += len(b.Bytes)
@@ -99,6 +102,27 @@ func (q *Queue) Push(b *Buffer) (dropped int, ok bool) {
 		dropped += q.relieve()
 	}
 	return dropped, true
+}
+
+// flow returns the place of the conversation with a hash: the one it has, or a free one of
+// its set, or one that it shares, as long as its packets may wait there.
+func (q *Queue) flow(hash uint64) *flow {
+	set := q.flows[hash%sets*ways:][:ways]
+	common, free := &set[hash>>32%ways], (*flow)(nil)
+	for i := range set {
+		switch f := &set[i]; {
+		case f.hash == hash:
+			return f
+		case free == nil && !f.listed:
+			free = f
+		}
+	}
+	if free == nil || common.shared {
+		common.shared = true
+		return common
+	}
+	*free = flow{hash: hash}
+	return free
 }
 
 // packet returns the packet in a buffer.
@@ -225,7 +249,7 @@ func (q *Queue) turn(now time.Duration) (f *flow, dropped int) {
 		case from == &q.young && q.old.head != nil:
 			q.old.push(from.pop()) // or it would be new again at once
 		default:
-			from.pop().listed = false
+			from.pop().rest()
 		}
 	}
 	return nil, dropped

@@ -221,7 +221,6 @@ func TestFull(t *testing.T) {
 	sim(t, "a flood", func(t *testing.T) {
 		pool := NewPool(1500)
 		q := New(pool, 200*1500, 1500, 0)
-		alone(t, q, 2)
 		push(t, q, 1, 0, 5, 100)
 		lost := push(t, q, 2, 0, 1000, 100)
 		if lost+q.Len() != 1005 || q.Len() > 200 || q.Len() < 190 {
