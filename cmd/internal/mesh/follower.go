@@ -20,8 +20,9 @@ const (
 	// pollMin and pollMax bound the time from one table to the next.
 	pollMin = 45 * time.Second
 	pollMax = 60 * time.Second
-	// pollSoon is the time to the next table after one with news, if no nudge has come at
-	// this place yet: others may be about to start, too. It doubles with each table.
+	// pollSoon is the time to the next table after one with news, or out of doubt, if no nudge
+	// has come at this place yet: others may be about to register, too. It doubles with each
+	// table.
 	pollSoon = 4 * time.Second
 	// nudgeSpread is how long a gateway may wait after a nudge, so that not all ask at
 	// once; nudgePause is the shortest time between two tables that nudges ask for.
@@ -31,6 +32,10 @@ const (
 	// the pause: one gateway that changes all the time must not keep all others busy.
 	busy      = 30
 	calmPause = 10 * time.Second
+	// A gateway asks doubts times out of doubt as well, and then once in doubtPause: a peer
+	// whose link breaks all the time must not keep it from what nudges tell.
+	doubts     = 4
+	doubtPause = 30 * time.Second
 	// retryMin and retryMax bound the time to the next try when nexus does not answer.
 	retryMin = time.Second
 	retryMax = pollMax
@@ -67,10 +72,25 @@ type Follower struct {
 	nudged bool // nudges reach this place
 	same   int  // tables in a row that had no news
 
-	asked   int           // questions that are not forgotten
-	since   time.Time     // when the last one was forgotten
-	pause   time.Duration // the shortest time to the next question that is not urgent
-	unsaved string        // why the table is not saved
+	asked    tally         // questions that something else than doubt led to
+	doubted  tally         // the others
+	doubting bool          // the present question is one of these
+	pause    time.Duration // the shortest time to the next question that is not urgent
+	patience time.Duration // the same, out of doubt
+	unsaved  string        // why the table is not saved
+}
+
+// tally is a number of questions, of which one is forgotten now and then.
+type tally struct {
+	n     int
+	since time.Time // when the last one was forgotten
+}
+
+// forget forgets one in each span that has passed.
+func (c *tally) forget(each time.Duration) {
+	spans := time.Since(c.since) / each
+	c.since = c.since.Add(spans * each)
+	c.n = max(0, c.n-int(spans))
 }
 
 // NewFollower returns a follower that begins with the saved table. changed is called
@@ -211,7 +231,7 @@ func likeness(err error) string {
 func (f *Follower) take(t *registry.Table) {
 	f.mu.Lock()
 	t = merge(t, f.table)
-	if f.same++; f.at.IsZero() || !slices.EqualFunc(t.Gateways, f.table.Gateways, f.isOldNews) {
+	if f.same++; f.at.IsZero() || f.doubting || !slices.EqualFunc(t.Gateways, f.table.Gateways, f.isOldNews) {
 		f.same = 0
 	}
 	f.err, f.at = nil, time.Now()
@@ -260,14 +280,22 @@ func (f *Follower) untilNext(t *registry.Table) time.Duration {
 	return max(wait, f.pause)
 }
 
-// count counts a question, and sees to how long the pause after it is.
+// count counts a question, and sees to how long the pauses after it are.
 func (f *Follower) count() {
-	forget := time.Since(f.since) / calmPause
-	f.since = f.since.Add(forget * calmPause)
-	f.asked = max(0, f.asked-int(forget)) + 1
+	f.asked.forget(calmPause)
+	f.doubted.forget(doubtPause)
+	if f.doubting {
+		f.doubted.n++
+	} else {
+		f.asked.n++
+	}
 	f.pause = nudgePause
-	if f.asked > busy {
+	if f.asked.n > busy {
 		f.pause = calmPause
+	}
+	f.patience = f.pause
+	if f.doubted.n >= doubts {
+		f.patience = doubtPause
 	}
 }
 
@@ -283,24 +311,29 @@ func (f *Follower) wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	nudge, doubt := f.nudge, f.doubt
+	f.doubting = false
 	for {
+		var pause time.Duration
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 			return
 		case <-f.kick:
+			f.doubting = false
 			return
 		case <-nudge:
 			f.mu.Lock()
 			f.nudged = true
 			f.mu.Unlock()
+			nudge, doubt, pause = nil, nil, f.pause // one is enough
 		case <-doubt:
+			doubt, pause = nil, f.patience
 		}
-		nudge, doubt = nil, nil // one is enough
-		soon := max(rand.N(nudgeSpread), f.pause-time.Since(began))
-		if left := d - time.Since(began); soon < left {
-			timer.Reset(soon)
+		passed := time.Since(began)
+		if soon := max(passed+rand.N(nudgeSpread), pause); soon < d {
+			d, f.doubting = soon, nudge != nil
+			timer.Reset(d - passed)
 		}
 	}
 }

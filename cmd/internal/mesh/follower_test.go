@@ -67,6 +67,18 @@ func (f *fakeNexus) asked() (n int, times []time.Time) {
 	return len(times), times
 }
 
+// next waits until it is asked, and returns how long that took.
+func (f *fakeNexus) next() time.Duration {
+	began := time.Now()
+	f.asked()
+	for {
+		time.Sleep(10 * time.Millisecond)
+		if n, times := f.asked(); n > 0 {
+			return times[0].Sub(began)
+		}
+	}
+}
+
 // follow starts a follower of a fake nexus.
 func follow(t *testing.T, dir string, n *fakeNexus) (f *Follower, tables func() []*registry.Table, log *bytes.Buffer, stop func()) {
 	t.Helper()

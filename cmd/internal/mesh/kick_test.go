@@ -56,18 +56,15 @@ func TestKickAndNudge(t *testing.T) {
 	})
 }
 
-// Whoever doubts where a peer is has nexus asked soon, and no more than once a second. It
-// does not mean that nudges reach this place.
+// Whoever doubts where a peer is has nexus asked soon, some times, and then now and then. It
+// does not mean that nudges reach this place, nor does it keep them waiting.
 func TestDoubt(t *testing.T) {
 	dir := stateDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		n := &fakeNexus{table: live(registry.Lease)}
 		f, _, _, stop := follow(t, dir, n)
 		time.Sleep(10 * time.Minute)
-		n.asked()
-		for count := 0; count == 0; count, _ = n.asked() {
-			time.Sleep(time.Second)
-		}
+		n.next()
 		time.Sleep(2 * nudgePause)
 		f.Doubt()
 		f.Doubt()
@@ -76,17 +73,85 @@ func TestDoubt(t *testing.T) {
 		if count, _ := n.asked(); count != 1 {
 			t.Errorf("asked %d times", count)
 		}
-		for range 10_000 {
-			f.Doubt()
-			time.Sleep(time.Millisecond)
-		}
-		if count, _ := n.asked(); count < 8 || count > 10 {
-			t.Errorf("asked %d times in 10 s", count)
-		}
-		stop()
 		if f.nudged {
 			t.Error("it seems to be nudged")
 		}
+		flap := func(d time.Duration) int {
+			for range d / time.Second {
+				time.Sleep(time.Second)
+				f.Doubt()
+			}
+			count, _ := n.asked()
+			return count
+		}
+		if count := flap(10 * time.Second); count < doubts-1 || count > doubts+1 {
+			t.Errorf("asked %d times in 10 s", count)
+		}
+		if count := flap(10 * time.Minute); count < 20 || count > 80 { // and each time after 4, 8 and 16 s
+			t.Errorf("asked %d times in 10 minutes", count)
+		}
+		ring(f.nudge)
+		n.next()
+		if count := flap(10 * time.Minute); count < 20 || count > 22 {
+			t.Errorf("asked %d times in 10 minutes, where nudges come", count)
+		}
+		for i := range 5 {
+			n.next() // just asked
+			f.Doubt()
+			time.Sleep(time.Second)
+			ring(f.nudge)
+			if took := n.next(); took > nudgePause {
+				t.Errorf("nudge %d: asked after %v", i, took)
+			}
+			f.Doubt()
+		}
+		time.Sleep(doubts * doubtPause)
+		for i := range doubts {
+			n.next()
+			f.Doubt()
+			if took := n.next(); took > nudgePause+nudgeSpread {
+				t.Errorf("doubt %d after a calm time: asked after %v", i, took)
+			}
+		}
+		for range 2 * busy {
+			ring(f.nudge)
+			n.next()
+		}
+		f.Doubt()
+		if took := n.next(); took < calmPause-nudgePause {
+			t.Errorf("asked after %v though there were many nudges", took)
+		}
+		stop()
+	})
+}
+
+// Out of doubt nexus is asked again soon, where no nudges come: the peer may be about to
+// register.
+func TestDoubtGoesOn(t *testing.T) {
+	dir := stateDir(t)
+	synctest.Test(t, func(t *testing.T) {
+		n := &fakeNexus{table: live(registry.Lease)}
+		f, _, _, stop := follow(t, dir, n)
+		time.Sleep(10 * time.Minute)
+		n.next()
+		f.Doubt()
+		n.next()
+		for i := range 4 {
+			if took := n.next().Round(time.Second); took != pollSoon<<i {
+				t.Errorf("question %d comes after %v", i, took)
+			}
+		}
+		n.next()
+		f.Doubt()
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		doubted := f.doubted.n
+		f.Register()
+		synctest.Wait()
+		if f.doubted.n != doubted {
+			t.Error("it has asked out of doubt")
+		}
+		stop()
 	})
 }
 
