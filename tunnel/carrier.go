@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 )
 
@@ -39,8 +40,19 @@ func isCarrier(p []byte) bool {
 	if len(tcp) < tcpHeader {
 		return false
 	}
-	from, to := binary.BigEndian.Uint16(tcp), binary.BigEndian.Uint16(tcp[2:])
-	return from == InnerCallPort && to == InnerPort || from == InnerPort && to == InnerCallPort
+	return carries(binary.BigEndian.Uint16(tcp), binary.BigEndian.Uint16(tcp[2:]))
+}
+
+// carries reports whether a link through a third peer runs between two ports.
+func carries(a, b uint16) bool {
+	return a == InnerCallPort && b == InnerPort || a == InnerPort && b == InnerCallPort
+}
+
+// isThrough reports whether a connection runs through a third peer. The address alone
+// does not tell: a gateway's inner one may be that at which all call it.
+func (h *hub) isThrough(conn net.Conn) bool {
+	remote, local := addrOf(conn), toAddrPort(conn.LocalAddr())
+	return h.gateway(remote.Addr()) != nil && carries(remote.Port(), local.Port())
 }
 
 // gateway returns the peer of a mesh that has an inner address, nil for none.

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -243,4 +244,31 @@ func TestCarrierOthers(t *testing.T) {
 			t.Error("a hub has a place in a mesh")
 		}
 	})
+}
+
+// TestIsThrough sees which connections run through a third peer.
+func TestIsThrough(t *testing.T) {
+	at := func(a netip.Addr, port uint16) net.Addr { return net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, port)) }
+	inner, outer, own := meshInner(2), meshEndpoint(2).Addr(), meshInner(1)
+	for _, test := range []struct {
+		name   string
+		caller net.Addr
+		called net.Addr
+		is     [2]bool // where it was called, and at the caller
+	}{
+		{"through a third peer", at(inner, InnerCallPort), at(own, InnerPort), [2]bool{true, false}},
+		{"to it", at(own, InnerCallPort), at(inner, InnerPort), [2]bool{false, true}},
+		{"from an inner address", at(inner, 40000), at(own, InnerPort), [2]bool{}},
+		{"to an inner address", at(own, 40000), at(inner, InnerPort), [2]bool{}},
+		{"by the ports alone", at(outer, InnerCallPort), at(own, InnerPort), [2]bool{}},
+		{"not TCP", &net.UnixAddr{Name: "a"}, &net.UnixAddr{Name: "b"}, [2]bool{}},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			x := newTies(t)
+			p := newPipe(test.caller, test.called)
+			if is := [2]bool{x.hub.isThrough(p.server), x.hub.isThrough(p.client)}; is != test.is {
+				t.Errorf("%v, want %v", is, test.is)
+			}
+		})
+	}
 }

@@ -147,8 +147,11 @@ func (p *peer) wake(fresh bool) {
 // use makes s the link that is used. The diallers look at it: if it runs through a third
 // peer, the direct way is to be tried now and then. t.mu is held.
 func (p *peer) use(s *session) {
-	if old := p.link.Load(); old != nil && !old.relayed && s.relayed {
-		s.t.astray()
+	if old := p.link.Load(); s.relayed && (old == nil || !old.relayed) {
+		s.t.orphan(p)
+		if p.count.links.Load() > 1 { // the first one has to find its way
+			s.t.astray()
+		}
 	}
 	p.link.Store(s)
 	p.wake(false)
@@ -291,7 +294,8 @@ func closedFor(err error, reason closeReason) bool {
 	return errors.As(err, &c) && c.peer && c.reason == reason
 }
 
-// orphan looks at the links that ran through a peer whose own link is gone. t.mu is held.
+// orphan looks at the links that ran through a peer whose own link is gone, or runs through
+// another one now. t.mu is held.
 func (t *Tunnel) orphan(gone *peer) {
 	for _, p := range t.hub.peers {
 		if s := p.link.Load(); s != nil && s.relayed && p.via.Load() == gone {

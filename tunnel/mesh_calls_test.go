@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -206,6 +207,58 @@ func TestMesh(t *testing.T) {
 		w.know(1, 2)
 		w.awaitLink(1, 2, 15*time.Second)
 		w.awaitLink(2, 1, time.Second)
+	})
+}
+
+// TestMeshInnerIsOuter has a gateway whose inner address is the one at which it is called, as
+// with a network of public addresses: its links are no links through a third peer.
+func TestMeshInnerIsOuter(t *testing.T) {
+	sim(t, "the only third", func(t *testing.T) {
+		w := newMesh(t, 3)
+		w.gateway(3).endpoint = netip.AddrPortFrom(meshInner(3), InnerPort)
+		w.forbid(1, 2, true)
+		w.forbid(2, 1, true)
+		w.start(1, 2, 3)
+		w.start(2, 1, 3)
+		w.start(3, 1, 2)
+		w.awaitLink(1, 2, 10*time.Second)
+		w.settled(1, 3, 0)
+		w.called(1, 3, false)
+		time.Sleep(10 * time.Minute)
+		if n := w.called(1, 3, false); n > 0 {
+			t.Errorf("called %d times though there is a link", n)
+		}
+	})
+}
+
+// TestMeshThirdMoves has a third peer get behind a NAT itself, so that its own link runs
+// through a fourth one: the links that it carried take another way.
+func TestMeshThirdMoves(t *testing.T) {
+	sim(t, "a fourth one", func(t *testing.T) {
+		w := newMesh(t, 4)
+		w.forbid(1, 2, true)
+		w.forbid(2, 1, true)
+		one := w.start(1, 2, 3, 4)
+		w.start(2, 1, 3, 4)
+		w.start(3, 1, 2, 4)
+		w.start(4, 1, 2, 3)
+		w.awaitLink(1, 2, 10*time.Second)
+		w.settled(1, 2, 0)
+		w.settled(1, 3, 0)
+		one.peer(2).via.Store(one.peer(3))
+		w.forbid(1, 3, true)
+		w.forbid(3, 1, true)
+		w.callThrough(1, 3)
+		time.Sleep(time.Second)
+		doubt := one.peer(2).doubt.Load()
+		one.peer(3).link.Load().conn.(*pipeEnd).pipe.reset()
+		synctest.Wait()
+		if s := one.peer(3).link.Load(); s == nil || !s.relayed {
+			t.Fatalf("the third peer's link is %+v", s)
+		}
+		if one.peer(2).doubt.Load() == doubt {
+			t.Error("nobody looks at the link that it carried")
+		}
 	})
 }
 

@@ -304,6 +304,10 @@ func TestMeshAstray(t *testing.T) {
 		{"through another one", []func(*session){relayed, relayed}, func(x *ties) { x.p.swap() }, 0},
 		{"the direct one ends", []func(*session){direct, relayed}, func(x *ties) { x.part(x.p.link.Load(), errLine) }, 1},
 		{"the peer is lost", []func(*session){direct}, func(x *ties) { x.part(x.p.link.Load(), errLine) }, 1},
+		{"the peer is lost, and is back through a third one", []func(*session){direct}, func(x *ties) {
+			x.part(x.p.link.Load(), errLine)
+			x.join(x.link(meshInner(2), relayed))
+		}, 2},
 		{"it is no peer any more", []func(*session){direct}, func(x *ties) { x.remove(x.p) }, 0},
 	} {
 		sim(t, test.name, func(t *testing.T) {

@@ -250,7 +250,9 @@ func (c *caller) answer(call *Call) (greeting, refusal, error) {
 	return r.greeting, r.why, r.err
 }
 
-func addrOf(conn net.Conn) netip.AddrPort {
-	a, _ := netip.ParseAddrPort(conn.RemoteAddr().String()) // zero for others: only tests have such
+func addrOf(conn net.Conn) netip.AddrPort { return toAddrPort(conn.RemoteAddr()) }
+
+func toAddrPort(addr net.Addr) netip.AddrPort {
+	a, _ := netip.ParseAddrPort(addr.String()) // zero for others: only tests have such
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }

@@ -165,7 +165,7 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 	}
 	s.count, s.inside = s.owner.count, s.owner.inside
 	if t.hub.isMesh() {
-		s.relayed = t.hub.gateway(addrOf(g.conn).Addr()) != nil
+		s.relayed = t.hub.isThrough(g.conn)
 		s.log = s.log.With("gateway", s.owner.name)
 	}
 	s.ctx, s.end = context.WithCancelCause(ctx)
