@@ -22,6 +22,9 @@ const (
 	// maxRuns is how many runs of these are logged at once: all clients of a hub may come
 	// back to it.
 	maxRuns = 1000
+	// stopPatience is how long a stop waits for scripts of links to begin: on a hub a great
+	// many may wait, and systemd kills the daemon after a time.
+	stopPatience = 30 * time.Second
 )
 
 // hooks runs the scripts of the configuration that holds when an event comes.
@@ -46,7 +49,7 @@ func (h *hooks) interfaceUp() {
 }
 
 func (h *hooks) interfaceDown() {
-	h.links.Wait()
+	h.links.Stop(stopPatience)
 	c := h.config()
 	h.wait(c.SlipDown, h.script(c, c.SlipDown, event{name: "slipdown", peer: endpoint(c)}))
 }

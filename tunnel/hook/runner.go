@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Runner runs the hooks of links, of each one at a time, while its caller goes on.
@@ -59,6 +60,22 @@ func (r *Runner) Start(link string, s Script) {
 
 // Wait returns when no script runs or waits. No Start may come after it.
 func (r *Runner) Wait() { r.done.Wait() }
+
+// Stop does the same, but leaves out the scripts that still wait after some time.
+func (r *Runner) Stop(patience time.Duration) {
+	timer := time.AfterFunc(patience, r.leaveOut)
+	defer timer.Stop()
+	r.Wait()
+}
+
+func (r *Runner) leaveOut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.waiting); n > 0 {
+		r.waiting = nil
+		r.log.Warn("scripts of links are left out, so that the stop does not take longer", "count", n)
+	}
+}
 
 // run runs a script, and then others as long as some wait.
 func (r *Runner) run(n named) {

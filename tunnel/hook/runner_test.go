@@ -176,3 +176,34 @@ func TestRunnerManyLinks(t *testing.T) {
 	r.Wait()
 	s.log.expect(t, "first begins", fmt.Sprint("WARN scripts of links do not keep up: some are left out from now on: ", maxWaiting), "first ends", "latest begins", "latest ends")
 }
+
+// TestRunnerStop has scripts wait behind one that takes its time: those that still do so
+// after a while are left out.
+func TestRunnerStop(t *testing.T) {
+	s := newStage(t)
+	r := NewRunner(t.Context(), 1, s.log.logger())
+	first, begun, end := s.slow("first")
+	r.Start("a", first)
+	begun()
+	r.Start("b", s.quick("second"))
+	r.Start("a", s.quick("third"))
+	stopped := make(chan struct{})
+	go func() { r.Stop(time.Millisecond); close(stopped) }()
+	for waits := true; waits; time.Sleep(time.Millisecond) {
+		r.mu.Lock()
+		waits = len(r.waiting) > 0
+		r.mu.Unlock()
+	}
+	select {
+	case <-stopped:
+		t.Error("the one that runs is not waited for")
+	default:
+	}
+	end()
+	<-stopped
+	left := "WARN scripts of links are left out, so that the stop does not take longer: 2"
+	s.log.expect(t, "first begins", left, "first ends")
+	r.Start("a", s.quick("fourth"))
+	r.Stop(time.Hour)
+	s.log.expect(t, "first begins", left, "first ends", "fourth begins", "fourth ends")
+}
