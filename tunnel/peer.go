@@ -36,7 +36,8 @@ type peer struct {
 	reason string    // of no link
 	flaps  flapLimit
 	turns  turns
-	gone   bool // from the hub: no session may begin any more
+	taken  <-chan struct{} // of the last link, in no mesh
+	gone   bool            // from the hub: no session may begin any more
 }
 
 // links returns the sessions that are links.
@@ -93,10 +94,10 @@ func (t *Tunnel) attach(s *session) {
 			return
 		}
 		t.tellTurns(old, s)
-		s.after = old.taken
 		t.detachLocked(old, errDisplaced)
 		old.end(errDisplaced)
 	}
+	s.after, p.taken = p.taken, s.taken
 	if t.hub == nil {
 		p.link.Store(s)
 		t.demand.hand(s.queue)

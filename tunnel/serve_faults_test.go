@@ -158,31 +158,38 @@ func TestRefusedLeave(t *testing.T) {
 	})
 }
 
-// TestDisplacedInOrder displaces a link that has a frame in hand: what was sent over it
-// arrives before what the newcomer sends.
-func TestDisplacedInOrder(t *testing.T) {
-	sim(t, "a frame in hand", func(t *testing.T) {
-		c := testConfig(t)
-		c.Tuning.Compress = "off"
-		server, r := simServer(t, c)
-		conn := newPipe(r.Addr(), r.Addr())
-		slow := &slowConn{pipeEnd: conn.server, hold: make(chan struct{})}
-		r.arrived <- slow
-		first := puppetCaller(t, conn.client, c).confirmed(server)
-		synctest.Wait()
-		slow.held.Store(true)
-		first.send(frameBatch, append([]byte{0}, udp(50, 1)...)...)
-		synctest.Wait()
-		second := puppetCaller(t, r.caller(t), c).confirmed(server)
-		second.send(frameBatch, append([]byte{0}, udp(50, 2)...)...)
-		synctest.Wait()
-		close(slow.hold)
-		for n := byte(1); n <= 2; n++ {
-			if got := server.device.take(t); !bytes.Equal(got, udp(50, n)) {
-				t.Errorf("%x is number %d", got, n)
+// TestSuccessorInOrder has a link begin while the one before it has a frame in hand: what
+// was sent over that one arrives before what the newcomer sends.
+func TestSuccessorInOrder(t *testing.T) {
+	for name, ends := range map[string]func(*session){
+		"it is displaced": func(*session) {},
+		"it has ended":    func(s *session) { s.end(errKeyAge) },
+	} {
+		sim(t, name, func(t *testing.T) {
+			c := testConfig(t)
+			c.Tuning.Compress = "off"
+			server, r := simServer(t, c)
+			conn := newPipe(r.Addr(), r.Addr())
+			slow := &slowConn{pipeEnd: conn.server, hold: make(chan struct{})}
+			r.arrived <- slow
+			first := puppetCaller(t, conn.client, c).confirmed(server)
+			synctest.Wait()
+			slow.held.Store(true)
+			first.send(frameBatch, append([]byte{0}, udp(50, 1)...)...)
+			synctest.Wait()
+			ends(server.point.link.Load())
+			synctest.Wait()
+			second := puppetCaller(t, r.caller(t), c).confirmed(server)
+			second.send(frameBatch, append([]byte{0}, udp(50, 2)...)...)
+			synctest.Wait()
+			close(slow.hold)
+			for n := byte(1); n <= 2; n++ {
+				if got := server.device.take(t); !bytes.Equal(got, udp(50, n)) {
+					t.Errorf("%x is number %d", got, n)
+				}
 			}
-		}
-	})
+		})
+	}
 }
 
 // slowConn gives what it has read when it is let.

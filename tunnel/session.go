@@ -102,7 +102,7 @@ type session struct {
 	end       context.CancelCauseFunc
 	ctx       context.Context
 	taken     chan struct{}   // closed when no more is taken from conn
-	after     <-chan struct{} // taken of the link that this one displaced; nil: of none
+	after     <-chan struct{} // taken of the link before this one; nil: there was none
 
 	send    sender
 	receive receiver
