@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -76,10 +77,10 @@ type Client struct {
 	proof  [proofSize]byte
 	// published is this gateway's address in the last table.
 	published netip.Addr
-	// While a question is under way its answer may bring another sign. The last datagram
-	// is looked at once more then.
+	// While a question is under way its answer may bring another sign. The datagrams that
+	// came, a few, are looked at once more then.
 	underWay bool
-	doubtful []byte
+	doubtful [][]byte
 }
 
 // NewClient returns the client of the gateway of a network.
@@ -178,7 +179,7 @@ func (c *Client) learn(a *answer) (latest bool) {
 	}
 	c.epoch, c.number = a.Epoch, a.Number
 	c.sign = new(crypto.NewSign(a.signKey))
-	return a.status == done && !c.receive(c.doubtful)
+	return a.status == done && !slices.ContainsFunc(c.doubtful, c.receive)
 }
 
 // exchange sends one question and returns an answer with the status done or again.
@@ -264,15 +265,21 @@ func (c *Client) post(ctx context.Context, letter []byte) (reply []byte, from ne
 func (c *Client) Receive(datagram []byte) (ask bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.underWay {
-		c.doubtful = bytes.Clone(datagram)
+	if c.underWay && hasForm(datagram) && len(c.doubtful) < maxDoubtful {
+		c.doubtful = append(c.doubtful, bytes.Clone(datagram))
 	}
 	return c.receive(datagram)
 }
 
+// maxDoubtful is how many datagrams are kept until an answer comes: strangers may send some.
+const maxDoubtful = 8
+
+// hasForm reports whether a datagram may be one of nexus.
+func hasForm(datagram []byte) bool { return len(datagram) == nudgeSize || len(datagram) == checkSize }
+
 // isGenuine reports whether a datagram has the sign of nexus.
 func (c *Client) isGenuine(datagram []byte) bool {
-	if len(datagram) != nudgeSize && len(datagram) != checkSize || c.sign == nil {
+	if !hasForm(datagram) || c.sign == nil {
 		return false
 	}
 	end := len(datagram) - crypto.SignSize

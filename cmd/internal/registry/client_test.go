@@ -190,9 +190,17 @@ func TestNudgeBeforeAnswer(t *testing.T) {
 			}
 			_, news := handler.mail.take()
 			for _, p := range handler.nudges(news) {
-				if early.Receive(p.datagram) {
-					t.Error("a nudge without a sign is taken")
+				for _, datagram := range [][]byte{make([]byte, nudgeSize), p.datagram, make([]byte, nudgeSize), []byte("x")} {
+					if early.Receive(datagram) {
+						t.Error("a nudge without a sign is taken")
+					}
 				}
+			}
+			for range 1000 {
+				early.Receive(make([]byte, checkSize))
+			}
+			if n := len(early.doubtful); n != maxDoubtful {
+				t.Errorf("%d datagrams are kept", n)
 			}
 		}
 	}))
@@ -209,7 +217,7 @@ func TestNudgeBeforeAnswer(t *testing.T) {
 	if early.doubtful != nil || early.underWay {
 		t.Error("something is left")
 	}
-	if early.Receive([]byte("x")); early.doubtful != nil {
+	if early.Receive(make([]byte, nudgeSize)); early.doubtful != nil {
 		t.Error("something is kept that nobody looks at")
 	}
 }
