@@ -60,10 +60,19 @@ func host(s string) (string, error) {
 		return "", nil
 	}
 	if a, err := netip.ParseAddr(s); err == nil {
-		if a = a.Unmap(); a.IsUnspecified() {
+		switch a = a.Unmap(); {
+		case a.IsUnspecified():
 			return "", nil
+		case a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "":
+			return "", fmt.Errorf("%s is the address of a single link; say on which interface, such as %s%%eth0", a, a)
 		}
 		return a.String(), nil
+	}
+	if scheme, _, found := strings.Cut(s, "://"); found {
+		return "", fmt.Errorf("%s is a URL; say the host alone, without %s", quote(s), quote(scheme+"://"))
+	}
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return "", fmt.Errorf("%s has brackets; say %s", quote(s), a)
 	}
 	if h, p, err := net.SplitHostPort(s); err == nil {
 		return "", fmt.Errorf("%s holds address and port; put a blank between them: %s", quote(s), quote(strings.TrimSpace(h+" "+p)))
@@ -201,7 +210,7 @@ func (c *Config) addClassicRoute(l line) error {
 	for i, name := range []string{"DEST", "NETMASK", "GATEWAY"} {
 		a, _ := netip.ParseAddr(l.args[i])
 		if !a.Is4() {
-			return fmt.Errorf("%s %s is not an IPv4 address", name, quote(l.args[i]))
+			return fmt.Errorf("%s %s is not an IPv4 address%s", name, quote(l.args[i]), classicAdvice(name, l.args[i]))
 		}
 		addrs[i] = a
 	}
@@ -218,6 +227,17 @@ func (c *Config) addClassicRoute(l line) error {
 		return fmt.Errorf("GATEWAY %s cannot be the address of one host", gateway)
 	}
 	return c.appendRoute(l, Route{Dest: network, Gateway: gateway})
+}
+
+// classicAdvice says what may stand in place of a word in a classic route.
+func classicAdvice(name, arg string) string {
+	if _, err := netip.ParsePrefix(arg); err == nil {
+		return `; a network with its prefix length stands behind "route", alone`
+	}
+	if n, err := whole(arg, "", 1, 32); err == nil && name == "NETMASK" {
+		return "; say " + net.IP(net.CIDRMask(n, 32)).String()
+	}
+	return ""
 }
 
 // maskLength returns how many ones a netmask begins with, if nothing but zeros

@@ -39,10 +39,13 @@ func (p *parser) report(num int, keyword string, problem error) {
 	})
 }
 
+// byteOrderMark is what some editors write at the beginning of a file.
+const byteOrderMark = "\ufeff"
+
 // obey reads every line.
 func (p *parser) obey(text string) {
 	num := 0
-	for s := range strings.Lines(text) {
+	for s := range strings.Lines(strings.TrimPrefix(text, byteOrderMark)) {
 		num++
 		s = strings.TrimSuffix(strings.TrimSuffix(s, "\n"), "\r")
 		words, err := split(s)
@@ -90,6 +93,10 @@ func (p *parser) unknown(keyword string) error {
 	names := make([]string, len(p.table))
 	for i, k := range p.table {
 		names[i] = k.Name
+	}
+	if i := strings.IndexAny(keyword, "=:"); i > 0 && slices.Contains(names, keyword[:i]) {
+		p.bad[keyword[:i]] = true
+		return fmt.Errorf("unknown keyword; put a blank behind %q, and no %q", keyword[:i], keyword[i:i+1])
 	}
 	advice, name := didYouMean(keyword, names)
 	if name == "" {

@@ -48,6 +48,9 @@ func TestKeysAreNotRepeated(t *testing.T) {
 		{"end with a plus", "ab+d", "c.conf:1: unknown keyword; vpnd.conf(5) lists all there are"},
 		{"before a broken word", "private:" + key + ` "x`, "c.conf:1: a double quote opens here and never closes"},
 		{"before a strange blank", "key private:" + key + "\xa0", "c.conf:1: key: a word is not UTF-8 text"},
+		{"as a path", "keyfile " + key, "c.conf:1: keyfile: this seems to be a key, not a path; put it into a file of mode 0600 and name that"},
+		{"as a path, with its kind", "keyfile private:" + key, "c.conf:1: keyfile: this seems to be a key, not a path; put it into a file of mode 0600 and name that"},
+		{"as two paths", "keyfile vpnd-psk-1 " + key, "c.conf:1: keyfile: more than one path; put a path that holds blanks in double quotes"},
 		{"short word", "abcdefghijklmnop", "c.conf:1: abcdefghijklmnop: unknown keyword; vpnd.conf(5) lists all there are"},
 		{"longer word", "abcdefghijklmnopq", "c.conf:1: unknown keyword; vpnd.conf(5) lists all there are"},
 		{"strange short word", "\x1b\x1b\x1b\x1b\x1b", `c.conf:1: "\x1b\x1b\x1b\x1b\x1b": unknown keyword; vpnd.conf(5) lists all there are`},
@@ -83,5 +86,16 @@ func TestBrokenDefaultIsReported(t *testing.T) {
 	p.defaults()
 	if want := `vpnd.conf: mtu: default "x": "x" is not a whole number from 1 to 2`; p.errs.Error() != want {
 		t.Errorf("got %q, want %q", p.errs.Error(), want)
+	}
+}
+
+// TestByteOrderMark reads what an editor of another system may have written.
+func TestByteOrderMark(t *testing.T) {
+	const text = "mode server\r\nlocal 10.0.0.1\r\nremote 10.0.0.2\r\nserver 203.0.113.1\r\n"
+	if c, err := Parse("c.conf", strings.NewReader("\ufeff"+text)); err != nil || c.Mode != Server {
+		t.Errorf("error %v", err)
+	}
+	if _, err := Parse("c.conf", strings.NewReader(text+"\ufeff\r\n")); err == nil {
+		t.Error("it is taken in the middle")
 	}
 }

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -71,6 +72,9 @@ func oneOf(arg string, names []string) error {
 		return nil
 	}
 	advice, _ := didYouMean(arg, names)
+	if strings.Contains(arg, ",") {
+		advice = "; put blanks between them, no commas"
+	}
 	return fmt.Errorf("%s is none of %s%s", quote(arg), strings.Join(names, ", "), advice)
 }
 
@@ -145,8 +149,11 @@ func (c *Config) path(field *string) func(line) error {
 			return errors.New("more than one path; put a path that holds blanks in double quotes")
 		}
 		return one(func(arg string) error {
-			if arg == "" {
+			switch {
+			case arg == "":
 				return errors.New(`"" is not a path`)
+			case isKey(arg):
+				return errors.New("this seems to be a key, not a path; put it into a file of mode 0600 and name that")
 			}
 			if !filepath.IsAbs(arg) {
 				arg = filepath.Join(filepath.Dir(c.Path), arg)
@@ -155,6 +162,15 @@ func (c *Config) path(field *string) func(line) error {
 			return nil
 		})(l)
 	}
+}
+
+// isKey reports whether a word may be a secret, which no message is to repeat.
+func isKey(word string) bool {
+	if _, code, found := strings.Cut(word, ":"); found {
+		word = code
+	}
+	key, err := base64.StdEncoding.DecodeString(word)
+	return err == nil && len(key) == 32
 }
 
 // maxDevice is the longest name that Linux gives an interface.

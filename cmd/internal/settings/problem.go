@@ -86,7 +86,8 @@ func quote(s string) string {
 // and reports the others.
 func (c *collector) lines(text string, each func(number int, line string)) {
 	n := 0
-	for line := range strings.Lines(text) {
+	const byteOrderMark = "\ufeff" // some editors begin with it
+	for line := range strings.Lines(strings.TrimPrefix(text, byteOrderMark)) {
 		n++
 		line = strings.TrimRight(line, " \t\r\n")
 		unprintable := func(r rune) bool { return r != '\t' && !unicode.IsPrint(r) }
