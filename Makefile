@@ -1,5 +1,5 @@
 # vpnd. "make demo" shows it at work, "make test" tests it; both need Go, root
-# and /dev/net/tun, and install nothing on the host.
+# and /dev/net/tun. What else a test or demo-mesh needs they install, on Debian.
 
 PREFIX ?= /usr/local
 GO     ?= go

@@ -99,10 +99,15 @@ func (k *StrongKey) about() []string {
 // writeNew writes a file that did not exist, mode 0600, to the disk itself.
 func writeNew(path string, text []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
+	switch {
+	case errors.Is(err, os.ErrExist):
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			return fmt.Errorf("key file %s is a directory: name a file, such as %s", path, filepath.Join(path, "vpnd.key"))
+		}
 		return fmt.Errorf("key file %s exists already: it was left as it is", path)
-	}
-	if err != nil {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("make key file: %w: make the directory first", err)
+	case err != nil:
 		return fmt.Errorf("make key file: %w", err)
 	}
 	_, err = f.Write(text)

@@ -49,6 +49,7 @@ func (f *flapLimit) log(log *slog.Logger, msg string, args ...any) {
 type notes struct {
 	mtu    loglimit.Limit    // it has another one
 	remote [2]loglimit.Limit // of each family: its address is not the one that is expected
+	local  [2]loglimit.Limit // of each family: it expects another address of this end
 	twins  loglimit.Limit    // two seem to have its key
 }
 

@@ -234,6 +234,11 @@ func TestCompare(t *testing.T) {
 		{"other address",
 			func(c *Config) { c.Local = []netip.Addr{four.Next(), six} }, func(c *Config) { c.Remote = []netip.Addr{four, six} },
 			[]string{`remote=10.0.0.1 "local there"=10.0.0.2`}, 0},
+		{"this end's addresses are known",
+			func(c *Config) { c.Remote = []netip.Addr{six, four} }, func(c *Config) { c.Local = []netip.Addr{four, six} }, nil, 0},
+		{"this end has another address",
+			func(c *Config) { c.Remote = []netip.Addr{four.Next(), six} }, func(c *Config) { c.Local = []netip.Addr{four, six} },
+			[]string{`local=10.0.0.1 "remote there"=10.0.0.2`}, 0},
 	} {
 		sim(t, test.name, func(t *testing.T) {
 			cs, cc := testConfig(t), testConfig(t)

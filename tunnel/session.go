@@ -210,6 +210,14 @@ func (t *Tunnel) newSession(ctx context.Context, g greeting, client bool) (*sess
 // defaultMTU is Ethernet's: what is not smaller needs no clamp.
 const defaultMTU = 1500
 
+// familyOf returns an address's place in an inner: 0 of IPv4, 1 of IPv6.
+func familyOf(a netip.Addr) int {
+	if a.Is6() {
+		return 1
+	}
+	return 0
+}
+
 // compare warns of settings that work against each other. On a server it waits
 // until the caller has proved itself.
 func (s *session) compare(g greeting) {
@@ -217,12 +225,18 @@ func (s *session) compare(g greeting) {
 		s.owner.notes.mtu.Warn(s.log, "mtu differs", "here", s.t.config.MTU, "there", g.peer.mtu)
 	}
 	for _, want := range s.t.config.Remote {
-		family := 0
-		if want.Is6() {
-			family = 1
+		i := familyOf(want)
+		if have := g.inner[i]; have != want {
+			s.owner.notes.remote[i].Warn(s.log, "remote is not the peer's local address", "remote", want, "local there", have)
 		}
-		if have := g.inner[family]; have != want {
-			s.owner.notes.remote[family].Warn(s.log, "remote is not the peer's local address", "remote", want, "local there", have)
+	}
+	if !s.client {
+		return // only servers tell
+	}
+	for _, have := range s.t.config.Local {
+		i := familyOf(have)
+		if want := g.answer.yours[i]; want != have {
+			s.owner.notes.local[i].Warn(s.log, "local is not the peer's remote address", "local", have, "remote there", want)
 		}
 	}
 }

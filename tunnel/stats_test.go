@@ -76,6 +76,10 @@ func TestStats(t *testing.T) {
 		c := testConfig(t)
 		c.Tuning.Compress = "off"
 		c.Client = c.Keys[0].ClientID("machine", "instance")
+		lonely, _ := simServer(t, c)
+		if s := lonely.Stats(); s.State != "down" || s.Reason != "nobody has called yet" {
+			t.Errorf("state is %+v", s)
+		}
 		server, client, r := simPair(t, c, c)
 		for range 3 {
 			client.device.in <- udp(100, 1)

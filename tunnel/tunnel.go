@@ -137,6 +137,12 @@ func New(c Config) (*Tunnel, error) {
 		return nil, err
 	}
 	t.point = &peer{notes: new(notes), count: &t.count, inside: newDeliverer(c.Device, &t.count), since: time.Now()}
+	switch {
+	case c.Listener != nil && c.Hub == nil:
+		t.point.reason = "nobody has called yet"
+	case c.Line != nil:
+		t.point.reason = "nothing has come from the other end yet"
+	}
 	if c.Hub != nil {
 		t.hub = newHub(c.Hub)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"vpnd/cmd/internal/exit"
@@ -26,6 +27,9 @@ func listen(c *conf.Config) (net.Listener, error) {
 		return l, nil
 	case errors.Is(err, os.ErrPermission):
 		return nil, exit.Withf(exit.NoPerm, "%s: %w: ports below 1024 need root (CAP_NET_BIND_SERVICE)", c.Where("server"), err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, exit.Withf(exit.Unavailable, "%s: %w: this host does not have the address; say \"server %d\" to listen at all it has",
+			c.Where("server"), err, c.Server[0].Port)
 	}
 	return nil, exit.Withf(exit.Unavailable, "%s: %w", c.Where("server"), err)
 }

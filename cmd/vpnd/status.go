@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"unicode/utf16"
 
 	"vpnd/cmd/internal/exit"
+	"vpnd/conf"
 	"vpnd/tunnel"
 )
 
@@ -30,7 +32,7 @@ func (o *options) runStatus(sys system) error {
 	}
 	answer, err := ask(c.Control)
 	if err != nil {
-		return exit.Withf(exit.Unknown, "no answer from %s: is vpnd running? (%w)", c.Name, err)
+		return noAnswer(exit.Unknown, c, err)
 	}
 	text, up, err := show(answer, o.json, time.Now())
 	if err != nil {
@@ -41,6 +43,14 @@ func (o *options) runStatus(sys system) error {
 		return &exit.Error{Code: exit.Down}
 	}
 	return err
+}
+
+// noAnswer says why a control socket does not answer; most often there is no daemon.
+func noAnswer(code int, c *conf.Config, err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return exit.Withf(exit.NoPerm, "no answer from %s: only root and the user of the daemon may ask (%w)", c.Name, err)
+	}
+	return exit.Withf(code, "no answer from %s: is vpnd running? (%w)", c.Name, err)
 }
 
 // ask asks for the report.

@@ -112,7 +112,7 @@ func (o *options) runResync(sys system) error {
 	}
 	text, err := request(c.Control, resyncWord+o.resync+"\n")
 	if err != nil {
-		return exit.Withf(exit.Unavailable, "no answer from %s: is vpnd running? (%w)", c.Name, err)
+		return noAnswer(exit.Unavailable, c, err)
 	}
 	var got reply
 	switch err := json.Unmarshal(text, &got); {

@@ -3,20 +3,47 @@ package hook
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
+	"unicode"
 )
 
 // Check returns why the script must not be run, and how to mend that: it is
-// missing, not a regular file, not executable, or not safe from other users
-// than root and the daemon's. Links are followed.
+// missing, not a regular file, not executable, not safe from other users than root
+// and the daemon's, or a text without an interpreter. Links are followed.
 func Check(path string) error {
-	if _, err := resolve(path, os.Geteuid()); err != nil {
+	file, err := resolve(path, os.Geteuid())
+	if err == nil {
+		err = checkBegin(file)
+	}
+	if err != nil {
 		return fmt.Errorf("hook %s: %w", path, err)
+	}
+	return nil
+}
+
+// checkBegin checks the first line of a script. What is not text the kernel may know.
+func checkBegin(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil // who may run it need not be able to read it
+	}
+	defer f.Close()
+	head := make([]byte, 128)
+	n, _ := io.ReadFull(f, head)
+	line, _, _ := strings.Cut(string(head[:n]), "\n")
+	line, crlf := strings.CutSuffix(line, "\r")
+	isText := !strings.ContainsFunc(line, func(r rune) bool { return r != '\t' && r != '\ufeff' && !unicode.IsPrint(r) })
+	switch begins := strings.HasPrefix(line, "#!"); {
+	case begins && crlf:
+		return fmt.Errorf("%s has lines that end in CR LF; run: sed -i 's/\\r$//' %s", path, shellQuote(path))
+	case !begins && isText:
+		return fmt.Errorf("%s does not begin with a line such as #!/bin/sh", path)
 	}
 	return nil
 }

@@ -10,6 +10,9 @@ import (
 
 func TestCheck(t *testing.T) {
 	const script = "#!/bin/sh\n"
+	text := func(s string) func(string) error {
+		return func(dir string) error { return os.WriteFile(dir+"/hook", []byte(s), 0o700) }
+	}
 	for _, c := range []struct {
 		name string
 		path string // below DIR
@@ -37,6 +40,12 @@ func TestCheck(t *testing.T) {
 		{"shell characters", "it's a hook", func(dir string) error {
 			return os.WriteFile(dir+"/it's a hook", []byte(script), 0o600)
 		}, `DIR/it's a hook is not executable (mode 0600); run: chmod a+rx 'DIR/it'\''s a hook'`},
+		{"no interpreter", "hook", text("echo\n"), "DIR/hook does not begin with a line such as #!/bin/sh"},
+		{"byte order mark", "hook", text("\ufeff#!/bin/sh\n"), "DIR/hook does not begin with a line such as #!/bin/sh"},
+		{"empty", "hook", text(""), "DIR/hook does not begin with a line such as #!/bin/sh"},
+		{"lines of another system", "hook", text("#!/bin/sh\r\necho\r\n"), `DIR/hook has lines that end in CR LF; run: sed -i 's/\r$//' DIR/hook`},
+		{"long first line", "hook", text("#!/bin/sh " + strings.Repeat("x", 1000)), ""},
+		{"program", "hook", text("\x7fELF\x02\x01"), ""},
 		{"link", "link", func(dir string) error { return os.Symlink("hook", dir+"/link") }, ""},
 		{"link to nothing", "link", func(dir string) error { return os.Symlink("nothing", dir+"/link") }, "lstat DIR/nothing: no such file or directory; write it, or remove the keyword"},
 		{"link to itself", "link", func(dir string) error { return os.Symlink("link", dir+"/link") }, "DIR/link: too many links"},

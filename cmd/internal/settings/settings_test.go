@@ -147,7 +147,7 @@ func goodPackthread() string {
 func TestPackthread(t *testing.T) {
 	want := &Packthread{URL: "http://www.example.org:8080/cgi-bin/nexus.cgi", ServerKey: key(1), Password: "correct horse battery",
 		Port: 2004, KeyFile: "/etc/dynvpn/packthread.key", StateDir: "/var/lib/packthread"}
-	got, err := ParsePackthread("/etc/dynvpn/packthread.conf", goodPackthread())
+	got, err := ParsePackthread("/etc/dynvpn/packthread.conf", "\ufeff"+goodPackthread())
 	compare := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 	if err != nil || !cmp.Equal(got, want, compare) {
 		t.Errorf("error %v: %s", err, cmp.Diff(want, got, compare))
