@@ -21,7 +21,7 @@ import (
 type Stats struct {
 	State string    `json:"state"` // "up" or "down"
 	Since time.Time `json:"since"` // of that state
-	// Reason is why the link is down, empty before the first attempt failed.
+	// Reason is why the link is down; a client has none before its first attempt has failed.
 	Reason string `json:"reason,omitempty"`
 	Link   *Link  `json:"link,omitempty"`
 	// Peers are the clients of a hub, which is up as long as it runs.
