@@ -215,6 +215,9 @@ func (c *Config) ReadPeers() (peers []*Peer, problems []error, err error) {
 
 func (c *Config) readPeers(most int) (peers []*Peer, problems []error, err error) {
 	entries, err := os.ReadDir(c.Peers)
+	if errors.Is(err, os.ErrNotExist) {
+		err = fmt.Errorf("%w; make it: mkdir -m 700 %s", err, c.Peers)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: peers: %w", c.Where("peers"), err)
 	}

@@ -252,7 +252,7 @@ func TestPeerFiles(t *testing.T) {
 	if diff := cmp.Diff(want, errors.Join(problems...).Error()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if _, _, err := hubOf(filepath.Join(dir, "gone")).ReadPeers(); err == nil || !strings.HasPrefix(err.Error(), "hub.conf: peers: open ") {
+	if _, _, err := hubOf(filepath.Join(dir, "gone")).ReadPeers(); err == nil || !strings.HasPrefix(err.Error(), "hub.conf: peers: open ") || !strings.HasSuffix(err.Error(), "make it: mkdir -m 700 "+filepath.Join(dir, "gone")) {
 		t.Errorf("error is %v", err)
 	}
 }

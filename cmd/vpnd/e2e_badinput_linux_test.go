@@ -152,7 +152,7 @@ func TestNoDevice(t *testing.T) {
 		{"closed", stage{TUN: "closed", User: nobody}, "", exit.NoPerm,
 			`open /dev/net/tun: missing privilege: .*chmod 0666 /dev/net/tun`},
 		{"no privilege", stage{User: nobody}, "", exit.NoPerm,
-			`open TUN device vpn%d: missing privilege: .*CAP_NET_ADMIN is missing: run as root, or let root make a device for you: ip tuntap add dev vpn0 mode tun user 65534`},
+			`open TUN device vpnN: missing privilege: .*CAP_NET_ADMIN is missing: run as root, or let root make a device for you: ip tuntap add dev vpn0 mode tun user 65534`},
 		{"name that is not there", stage{User: nobody}, "vpn9", exit.NoPerm,
 			`open TUN device vpn9: missing privilege: .*CAP_NET_ADMIN is missing: .*ip tuntap add dev vpn9 mode tun user 65534`},
 		{"another user's device", stage{User: nobody}, "theirs", exit.NoPerm,

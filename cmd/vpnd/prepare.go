@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
@@ -60,6 +61,8 @@ func prepare(c *conf.Config) (*secrets, error) {
 			}
 		}
 	}
+	problem("pidfile", checkPidfile(c.PidFile))
+	problem("statedir", checkPlace(c.StateDir))
 	for _, h := range []struct{ keyword, path string }{
 		{"linkup", c.LinkUp}, {"linkdown", c.LinkDown}, {"slipup", c.SlipUp}, {"slipdown", c.SlipDown},
 	} {
@@ -72,6 +75,25 @@ func prepare(c *conf.Config) (*secrets, error) {
 		return nil, exit.With(exit.Config, found)
 	}
 	return s, nil
+}
+
+// checkPlace returns an error if there is no directory in which path could be made.
+func checkPlace(path string) error {
+	_, err := os.Stat(filepath.Dir(path))
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w; make the directory", err)
+	}
+	return nil // what else is wrong, who makes it says
+}
+
+func checkPidfile(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file; name another one", path)
+	}
+	return checkPlace(path)
 }
 
 // unjoin returns the errors that were joined, or the one there is.

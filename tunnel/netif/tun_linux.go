@@ -110,7 +110,7 @@ func attach(fd int, name string) error {
 	}
 	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
-		return fmt.Errorf("open TUN device %s: %w", name, explainAttach(name, err))
+		return fmt.Errorf("open TUN device %s: %w", strings.Replace(name, "%d", "N", 1), explainAttach(name, err))
 	}
 	return nil
 }
