@@ -61,7 +61,7 @@ func prepare(c *conf.Config) (*secrets, error) {
 			}
 		}
 	}
-	problem("pidfile", checkPidfile(c.PidFile))
+	problem("pidfile", checkPidfile(c))
 	problem("statedir", checkPlace(c.StateDir))
 	for _, h := range []struct{ keyword, path string }{
 		{"linkup", c.LinkUp}, {"linkdown", c.LinkDown}, {"slipup", c.SlipUp}, {"slipdown", c.SlipDown},
@@ -86,14 +86,17 @@ func checkPlace(path string) error {
 	return nil // what else is wrong, who makes it says
 }
 
-func checkPidfile(path string) error {
-	if path == "" {
+func checkPidfile(c *conf.Config) error {
+	info, err := os.Lstat(c.PidFile)
+	switch dir := filepath.Dir(c.PidFile); {
+	case c.PidFile == "":
 		return nil
+	case err == nil && !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not a regular file; name another one", c.PidFile)
+	case dir == c.StateDir || dir == filepath.Dir(c.Control):
+		return nil // these are made
 	}
-	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file; name another one", path)
-	}
-	return checkPlace(path)
+	return checkPlace(c.PidFile)
 }
 
 // unjoin returns the errors that were joined, or the one there is.

@@ -20,6 +20,8 @@ func TestPlaces(t *testing.T) {
 		{"statedir lib/vpnd", "vpnd.conf:6: statedir: stat DIR/lib: no such file or directory; make the directory"},
 		{"pidfile /dev/null", "vpnd.conf:6: pidfile: /dev/null is not a regular file; name another one"},
 		{"pidfile vpnd.pid", ""},
+		{"statedir state\npidfile state/vpnd.pid", ""},
+		{"control run/vpnd.sock\npidfile run/vpnd.pid", ""},
 		{"statedir state", ""},
 	} {
 		c, err := conf.Parse(filepath.Join(dir, "vpnd.conf"), strings.NewReader(text+test.line+"\n"))

@@ -104,7 +104,8 @@ func readTyped(tty io.Reader) ([]byte, error) {
 }
 
 // quiet turns off the echo, and the keys that stop or abort a process: they would
-// leave the terminal so. Interrupt remains, and ends the asking.
+// leave the terminal so. Interrupt remains, and ends the asking. It does not throw away what
+// was written: that may be what is said about it.
 func quiet(control func(func(fd uintptr)) error) (restore func(), err error) {
 	var before *unix.Termios
 	set := func(t *unix.Termios) (err error) {
@@ -121,7 +122,7 @@ func quiet(control func(func(fd uintptr)) error) (restore func(), err error) {
 	}
 	t := *before
 	t.Lflag &^= unix.ECHO
-	t.Lflag |= unix.ICANON | unix.ISIG
+	t.Lflag |= unix.ICANON | unix.ISIG | unix.NOFLSH
 	t.Cc[unix.VSUSP], t.Cc[unix.VQUIT] = noKey, noKey
 	return func() { set(before) }, set(&t)
 }

@@ -88,18 +88,22 @@ func (k *typist) until(pattern string) {
 func (k *typist) types(prompt, text string) {
 	k.t.Helper()
 	k.until(prompt + `: $`)
-	if k.echoes() {
+	switch flags := k.flags(); {
+	case flags&unix.ECHO != 0:
 		k.t.Errorf("at %q the terminal shows what is typed", prompt)
+	case flags&unix.NOFLSH == 0:
+		k.t.Errorf("at %q an interrupt throws away what was written", prompt)
 	}
 	_, err := k.pty.WriteString(text)
 	must(k.t, err)
 }
 
-func (k *typist) echoes() bool {
+// flags returns the local modes of the terminal.
+func (k *typist) flags() uint32 {
 	k.t.Helper()
 	t, err := unix.IoctlGetTermios(int(k.pty.Fd()), unix.TCGETS)
 	must(k.t, err)
-	return t.Lflag&unix.ECHO != 0
+	return t.Lflag
 }
 
 // ends waits for the end, and checks that the terminal is as it was.
@@ -118,7 +122,7 @@ func (k *typist) ends(code int) string {
 	if got := k.cmd.ProcessState.ExitCode(); got != code {
 		k.t.Errorf("exit code %d, want %d:\n%s", got, code, k.seen)
 	}
-	if !k.echoes() {
+	if k.flags()&unix.ECHO == 0 {
 		k.t.Error("the terminal does not show any more what is typed")
 	}
 	return string(bytes.ReplaceAll(k.seen, []byte("\r\n"), []byte("\n")))
