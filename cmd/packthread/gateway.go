@@ -200,12 +200,11 @@ func (g *gateway) open(listener net.Listener) (dev device, err error) {
 }
 
 func (g *gateway) config(dev device, listener net.Listener) tunnel.Config {
-	options := link.Options{UserTimeout: (noAnswer + 2) * keepalive}
 	return tunnel.Config{
 		Device:   dev,
 		MTU:      mtu,
 		Listener: listener,
-		Prepare:  options.Apply,
+		Prepare:  link.Options{}.Apply,
 		Door:     g.door,
 		Random:   rand.Reader,
 		Ciphers:  []crypto.Cipher{crypto.AES256GCM, crypto.ChaCha20Poly1305},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -222,6 +223,44 @@ func TestSilentCut(t *testing.T) {
 	})
 	if limit := 2 * time.Second; f.median() > limit {
 		t.Errorf("median %v, more than %v", f.median(), limit)
+	}
+}
+
+// TestStalls has two short stalls, the second one later than a silent link would be given
+// up. What is on the way has little room, so that it opens after a stall by less than what
+// the sender has in hand: a kernel may take the second stall for the first, which lasts.
+func TestStalls(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	must(t, w.path.Router.Sysctl("ipv4/tcp_rmem", "4096 16384 16384"))
+	relay, err := w.path.Router.Relay(netip.MustParseAddrPort("198.51.100.2:0"), netip.AddrPortFrom(serverOuter, outerPort))
+	must(t, err)
+	w.configure("keepalive 1", "noanswer 6", "compress off")
+	text, err := os.ReadFile(w.client.config())
+	must(t, err)
+	direct := fmt.Sprintf("server %v %d", serverOuter, outerPort)
+	through := fmt.Sprintf("server %v %d", relay.Addr().Addr(), relay.Addr().Port())
+	must(t, os.WriteFile(w.client.config(), bytes.Replace(text, []byte(direct), []byte(through), 1), 0o644))
+	w.up()
+	traffic, err := lab.NewTraffic(1500, lab.Ends{Client: w.client.ns, Server: w.server.ns, Src: clientInner, Dst: serverInner})
+	must(t, err)
+	defer func() { must(t, traffic.Close()) }()
+	stall := func() {
+		relay.Stall()
+		time.Sleep(time.Second)
+		relay.Resume()
+	}
+	traffic.Rate(3)
+	stall()
+	time.Sleep(9 * time.Second)
+	stall()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	must(t, traffic.Settle(ctx))
+	for _, s := range []*site{w.client, w.server} {
+		if r := s.tells(); r.Links != 1 || r.State != "up" {
+			t.Errorf("%s: %s with %d links, %s", s.name, r.State, r.Links, r.Reason)
+		}
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"syscall"
-	"time"
 
 	"vpnd/cmd/internal/exit"
 	"vpnd/conf"
@@ -115,10 +114,8 @@ func (d *daemon) tunnelConfig(c *conf.Config, s *secrets) tunnel.Config {
 	return t
 }
 
-// socketOptions are those of the outer connection. The kernel gives it up a little
-// later than this process would.
-func socketOptions(c *conf.Config) link.Options {
-	o := link.Options{UserTimeout: time.Duration(c.NoAnswer+2) * c.Keepalive}
+// socketOptions are those of the outer connection.
+func socketOptions(c *conf.Config) (o link.Options) {
 	o.SetIPOpts(c.IPOpts)
 	return o
 }

@@ -22,9 +22,6 @@ type Options struct {
 	// Priority is the socket's priority for the host's queueing disciplines, 0 to
 	// 6.
 	Priority int
-	// UserTimeout is how long sent data may stay unacknowledged before the
-	// connection is given up (RFC 5482); 0 leaves it to the kernel.
-	UserTimeout time.Duration
 }
 
 // The bits of the configuration keyword ipopts.

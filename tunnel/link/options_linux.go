@@ -2,7 +2,6 @@ package link
 
 import (
 	"fmt"
-	"math"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +22,8 @@ func (o Options) set(c syscall.RawConn, ipv6 bool) error {
 		}
 	}
 	cerr := c.Control(func(fd uintptr) {
-		set(fd, "TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(o.UserTimeout.Milliseconds(), math.MaxInt32)))
+		// No TCP_USER_TIMEOUT: Linux counts it from the first of several short times
+		// without a window on, and ends a connection that is well.
 		set(fd, "TCP_NOTSENT_LOWAT", unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
 		if ipv6 {
 			set(fd, "IPV6_TCLASS", unix.IPPROTO_IPV6, unix.IPV6_TCLASS, o.TOS)
