@@ -34,6 +34,9 @@ const (
 	spareTime = 5 * time.Second
 	// doubtTime is how long a link that is not trusted has to answer.
 	doubtTime = 300 * time.Millisecond
+	// silentTime is how long one of two links has to answer that has answered before: the
+	// peer may have moved since, and use the other one.
+	silentTime = 1500 * time.Millisecond
 )
 
 // equal is what a mesh has with a peer beside the link.
@@ -47,6 +50,7 @@ type equal struct {
 	spare *session // a second link; nil: there is none
 	later *session // of the two, the one that came last
 	tied  int64    // clock when there were two, ns
+	asked int64    // clock when both were asked for an answer, the last time, ns
 	upAt  int64    // clock when there was one after there was none, ns
 }
 
@@ -170,8 +174,8 @@ func (t *Tunnel) join(s *session) {
 	}
 	t.hub.meet(s, true)
 	p.count.links.Add(1)
-	s.post(message{kind: framePing})
 	if old == nil {
+		s.post(message{kind: framePing})
 		p.use(s)
 		p.since, p.reason, p.calls.upAt = time.Now(), "", now
 		p.flaps.up(s.log, "cipher", s.suite.Cipher, "called", s.client, "through", s.through())
@@ -191,8 +195,8 @@ func (t *Tunnel) join(s *session) {
 		t.hub.meet(spare, false)
 		spare.end(errDisplaced)
 	}
-	old.post(message{kind: framePing})
 	p.calls.spare, p.calls.later, p.calls.tied = s, s, now
+	p.ask(now)
 	doubted := !p.trusts(old) && now-p.doubt.Load() >= int64(doubtTime) // and had its time to answer
 	if !old.proved.Load() || doubted {
 		p.swap()
@@ -217,8 +221,17 @@ func (p *peer) isBetter(s, later *session) bool {
 	return s.client != later.client && s.client == p.calls.ours
 }
 
-// answers reports whether a link of two has answered since there are two.
-func (p *peer) answers(s *session) bool { return s.proved.Load() && s.ponged.Load() >= p.calls.tied }
+// ask asks both links for an answer.
+func (p *peer) ask(now int64) {
+	p.calls.asked = now
+	for _, s := range []*session{p.link.Load(), p.calls.spare} {
+		s.post(message{kind: framePing})
+	}
+}
+
+// answers reports whether a link of two has answered what it was asked at some time, or
+// later.
+func (s *session) answers(asked int64) bool { return s.proved.Load() && s.ponged.Load() >= asked }
 
 // settleTie sees to a peer with two links. t.mu is held.
 func (t *Tunnel) settleTie(p *peer) {
@@ -230,11 +243,19 @@ func (t *Tunnel) settleTie(p *peer) {
 	if spare == p.calls.later {
 		stays = !p.isBetter(link, spare)
 	}
-	if p.answers(spare) && (stays || !p.answers(link)) {
+	now, tied, asked := t.clock(), p.calls.tied, p.calls.asked
+	answers := link.answers(asked)
+	if !answers && asked > tied && now-asked < int64(silentTime) {
+		return
+	}
+	if spare.answers(asked) && (stays || !answers) {
 		p.swap()
 	}
-	if t.clock()-p.calls.tied >= int64(spareTime) {
+	switch {
+	case now-tied >= int64(spareTime):
 		p.calls.spare.end(errDisplaced)
+	case answers && spare.answers(asked):
+		p.ask(now)
 	}
 }
 
@@ -251,7 +272,7 @@ func (t *Tunnel) part(s *session, cause error) {
 	if other != nil && !closedFor(cause, closeShutdown) && t.mayGoOn(s, other, cause) {
 		p.calls.spare = nil
 		p.use(other)
-		if !p.answers(other) {
+		if !other.answers(p.calls.tied) {
 			t.mistrust(p)
 		}
 		return
@@ -284,7 +305,7 @@ func (t *Tunnel) astray() {
 // mayGoOn reports whether a peer has the other one of two links still, when s ends.
 func (t *Tunnel) mayGoOn(s, other *session, cause error) bool {
 	p := s.owner
-	return s == p.calls.spare || p.answers(other) || closedFor(cause, closeDisplaced) ||
+	return s == p.calls.spare || other.answers(p.calls.tied) || closedFor(cause, closeDisplaced) ||
 		t.clock()-p.calls.tied < int64(doubtTime) // it had no time to answer
 }
 

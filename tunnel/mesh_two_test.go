@@ -266,6 +266,66 @@ func TestMeshSettle(t *testing.T) {
 	}
 }
 
+// TestMeshSilent has one of two links die after both have answered: the peer has moved,
+// and has gone on with the other one.
+func TestMeshSilent(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		answers [2]bool // the question that comes when both have answered
+		late    bool    // the link that is used answers, but late
+		used    [2]int  // a moment before it has had its time, and then
+	}{
+		{"both live", [2]bool{true, true}, false, [2]int{0, 0}},
+		{"the one used is dead", [2]bool{false, true}, false, [2]int{0, 1}},
+		{"the one used is slow", [2]bool{false, true}, true, [2]int{0, 0}},
+		{"the other one is dead", [2]bool{true, false}, false, [2]int{0, 0}},
+		{"both are", [2]bool{false, false}, false, [2]int{0, 0}},
+	} {
+		for _, at := range []time.Duration{time.Second, spareTime - time.Millisecond - 1} { // of the question, after there are two
+			sim(t, fmt.Sprintf("%s, asked after %v", test.name, at.Round(time.Millisecond)), func(t *testing.T) {
+				x := newTies(t)
+				var links [2]*session
+				for i := range links {
+					links[i] = x.link(meshEndpoint(2).Addr(), func(s *session) { s.relayed = i > 0 })
+					x.join(links[i])
+				}
+				time.Sleep(at)
+				for _, s := range links {
+					x.answered(s)
+					asked(s)
+				}
+				time.Sleep(1)
+				x.settleTie(x.p)
+				if asked(links[0]) != 1 || asked(links[1]) != 1 {
+					t.Error("they are not asked again")
+				}
+				time.Sleep(1)
+				for i, answers := range test.answers {
+					if answers {
+						x.answered(links[i])
+					}
+				}
+				time.Sleep(silentTime - 2)
+				if test.late {
+					x.answered(links[0])
+				}
+				for i, used := range test.used {
+					x.settleTie(x.p)
+					if x.p.link.Load() != links[used] {
+						t.Errorf("at %d, the one that is used is not %d", i, used)
+					}
+					time.Sleep(1)
+				}
+				time.Sleep(spareTime)
+				x.settleTie(x.p)
+				if used := test.used[1]; links[used].ctx.Err() != nil || context.Cause(links[1-used].ctx) != errDisplaced {
+					t.Error("the one that is not used is not closed, or the other one is")
+				}
+			})
+		}
+	}
+}
+
 // TestMeshMoved has this end get another address while it has two links with a peer.
 func TestMeshMoved(t *testing.T) {
 	sim(t, "two links", func(t *testing.T) {

@@ -210,6 +210,11 @@ func TestMesh(t *testing.T) {
 		if took > startLimit {
 			t.Errorf("%s has links through another gateway for %v", four.Name, took)
 		}
+		for _, s := range w.Sites { // who moves without nexus is not called, but calls
+			w.until(s, "told where the others are", func(r report) bool {
+				return !slices.ContainsFunc(w.Sites[:3], func(o *meshlab.Site) bool { return o != s && r.peer(o.Name).Endpoint.Addr() != o.Outer() })
+			})
+		}
 		// The link of the first with the fourth has run through another one a moment ago.
 		must(t, w.StopNexus(w.ctx))
 		must(t, one.Move())
