@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -176,7 +177,15 @@ func (w *world) start(c *exec.Cmd) *exec.Cmd {
 	c.Stdout, c.Stderr = w.logs, w.logs
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	c.WaitDelay = time.Second
-	must(w.t, c.Start())
+	started, done := make(chan error), w.t.Context().Done()
+	go func() {
+		// Pdeathsig fires when the thread that forked ends, and a test may end threads.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		started <- c.Start()
+		<-done
+	}()
+	must(w.t, <-started)
 	w.t.Cleanup(func() {
 		if c.ProcessState == nil {
 			syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
