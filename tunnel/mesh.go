@@ -246,7 +246,7 @@ func (t *Tunnel) settleTie(p *peer) {
 	now, tied, asked := t.clock(), p.calls.tied, p.calls.asked
 	answers := link.answers(asked)
 	if !answers && asked > tied && now-asked < int64(silentTime) {
-		return
+		return // it has answered before
 	}
 	if spare.answers(asked) && (stays || !answers) {
 		p.swap()
