@@ -3,6 +3,8 @@ package lab
 import (
 	"errors"
 	"net/netip"
+	"os"
+	"strconv"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -11,6 +13,7 @@ import (
 
 func newTraffic(t *testing.T, r route) *Traffic {
 	t.Helper()
+	oneCPU(t)
 	var all []Ends
 	for _, w := range [][2]string{{"192.0.2.1", "198.51.100.1"}, {"2001:db8:a::1", "2001:db8:b::1"}} {
 		a, b := netip.MustParseAddr(w[0]), netip.MustParseAddr(w[1])
@@ -20,6 +23,43 @@ func newTraffic(t *testing.T, r route) *Traffic {
 	check(t, err)
 	t.Cleanup(func() { check(t, traffic.Close()) })
 	return traffic
+}
+
+// oneCPU has this process use one CPU until the end of the test. A veth pair has a queue
+// for each: when a sender moves to another one, a packet may overtake those before it.
+func oneCPU(t *testing.T) {
+	t.Helper()
+	var all, one unix.CPUSet
+	check(t, unix.SchedGetaffinity(0, &all))
+	for n := 0; one.Count() == 0; n++ {
+		if all.IsSet(n) {
+			one.Set(n)
+		}
+	}
+	setAffinity(t, &one)
+	t.Cleanup(func() { setAffinity(t, &all) })
+}
+
+// setAffinity gives all threads of this process the CPUs, until no new one is seen: it may
+// have been started by one that did not have them yet.
+func setAffinity(t *testing.T, cpus *unix.CPUSet) {
+	t.Helper()
+	for seen := map[string]bool{}; ; {
+		threads, err := os.ReadDir("/proc/self/task")
+		check(t, err)
+		known := len(seen)
+		for _, thread := range threads {
+			id, err := strconv.Atoi(thread.Name())
+			check(t, err)
+			if err := unix.SchedSetaffinity(id, cpus); err != nil && err != unix.ESRCH {
+				t.Fatal(err)
+			}
+			seen[thread.Name()] = true
+		}
+		if len(seen) == known {
+			return
+		}
+	}
 }
 
 // received waits until that many datagrams have arrived on each way.
@@ -57,10 +97,8 @@ func TestTraffic(t *testing.T) {
 		if i > 1 {
 			sizes = 1453
 		}
-		// A veth pair has a queue for each CPU: when the sender moves to another one, a
-		// packet may overtake those before it.
-		want := TrafficCounts{Sent: c.Sent, Received: c.Sent, Bytes: c.Bytes, Sizes: sizes, Reordered: c.Reordered}
-		if c != want || c.Bytes < 1500*700 || c.Reordered > c.Sent/100 {
+		want := TrafficCounts{Sent: c.Sent, Received: c.Sent, Bytes: c.Bytes, Sizes: sizes}
+		if c != want || c.Bytes < 1500*700 {
 			t.Errorf("way %d: %+v, want %+v", i, c, want)
 		}
 	}
