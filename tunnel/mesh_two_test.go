@@ -272,54 +272,68 @@ func TestMeshSilent(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		answers [2]bool // the question that comes when both have answered
-		late    bool    // the link that is used answers, but late
-		used    [2]int  // a moment before it has had its time, and then
+		late    bool    // the link that is used answers at the last moment
+		used    int     // then
 	}{
-		{"both live", [2]bool{true, true}, false, [2]int{0, 0}},
-		{"the one used is dead", [2]bool{false, true}, false, [2]int{0, 1}},
-		{"the one used is slow", [2]bool{false, true}, true, [2]int{0, 0}},
-		{"the other one is dead", [2]bool{true, false}, false, [2]int{0, 0}},
-		{"both are", [2]bool{false, false}, false, [2]int{0, 0}},
+		{"both live", [2]bool{true, true}, false, 0},
+		{"the one used is dead", [2]bool{false, true}, false, 1},
+		{"the one used is slow", [2]bool{false, true}, true, 0},
+		{"the other one is dead", [2]bool{true, false}, false, 0},
+		{"both are", [2]bool{false, false}, false, 0},
 	} {
-		for _, at := range []time.Duration{time.Second, spareTime - time.Millisecond - 1} { // of the question, after there are two
-			sim(t, fmt.Sprintf("%s, asked after %v", test.name, at.Round(time.Millisecond)), func(t *testing.T) {
+		for _, over := range []bool{false, true} { // the time of a second link is, meanwhile
+			sim(t, fmt.Sprintf("%s, over %v", test.name, over), func(t *testing.T) {
 				x := newTies(t)
 				var links [2]*session
 				for i := range links {
 					links[i] = x.link(meshEndpoint(2).Addr(), func(s *session) { s.relayed = i > 0 })
 					x.join(links[i])
 				}
-				time.Sleep(at)
+				if over {
+					time.Sleep(spareTime - time.Millisecond)
+				}
 				for _, s := range links {
 					x.answered(s)
 					asked(s)
 				}
 				time.Sleep(1)
-				x.settleTie(x.p)
+				question := x.clock()
+				look := func(after time.Duration, used int, closed bool) {
+					t.Helper()
+					time.Sleep(after - time.Duration(x.clock()-question))
+					x.settleTie(x.p)
+					if x.p.link.Load() != links[used] || links[used].ctx.Err() != nil {
+						t.Errorf("after %v the one that is used is not %d", after, used)
+					}
+					if other := links[1-used]; (context.Cause(other.ctx) == errDisplaced) != closed {
+						t.Errorf("after %v the other one is closed: %v", after, !closed)
+					}
+				}
+				look(0, 0, false)
 				if asked(links[0]) != 1 || asked(links[1]) != 1 {
 					t.Error("they are not asked again")
 				}
-				time.Sleep(1)
+				answer := func(i int) { links[i].ponged.Store(question) }
 				for i, answers := range test.answers {
-					if answers {
-						x.answered(links[i])
+					if links[i].ponged.Store(question - 1); answers {
+						answer(i)
 					}
 				}
-				time.Sleep(silentTime - 2)
+				look(time.Second, 0, over && test.answers[0])
+				look(silentTime-1, 0, over && test.answers[0])
 				if test.late {
-					x.answered(links[0])
+					answer(0)
 				}
-				for i, used := range test.used {
-					x.settleTie(x.p)
-					if x.p.link.Load() != links[used] {
-						t.Errorf("at %d, the one that is used is not %d", i, used)
-					}
-					time.Sleep(1)
+				look(silentTime, test.used, over)
+				if test.used == 1 && !over {
+					look(silentTime+1, 1, false)
+					answer(0)
+					look(silentTime+2, 0, false)
 				}
 				time.Sleep(spareTime)
 				x.settleTie(x.p)
-				if used := test.used[1]; links[used].ctx.Err() != nil || context.Cause(links[1-used].ctx) != errDisplaced {
-					t.Error("the one that is not used is not closed, or the other one is")
+				if (links[0].ctx.Err() == nil) == (links[1].ctx.Err() == nil) {
+					t.Error("two links stay, or none")
 				}
 			})
 		}
