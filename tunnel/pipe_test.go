@@ -56,6 +56,7 @@ type pipeEnd struct {
 	local, remote net.Addr
 	data          []byte // written by the peer, not read yet
 	held          bool   // data stays on the way
+	full          bool   // takes nothing from its owner
 	broken        bool
 	ended         bool // CloseWrite
 	closed        bool
@@ -67,6 +68,9 @@ type pipeEnd struct {
 
 // hold keeps back, or lets go, what the peer has written.
 func (e *pipeEnd) hold(held bool) { e.do(func() { e.held = held }) }
+
+// fill makes a write of this end wait as if the buffer were full, or lets it go on.
+func (e *pipeEnd) fill(full bool) { e.do(func() { e.full = full }) }
 
 // written returns how many bytes this end has ever written.
 func (e *pipeEnd) written() int {
@@ -120,7 +124,7 @@ func (e *pipeEnd) Write(b []byte) (n int, err error) {
 			return n, syscall.EPIPE
 		case e.broken, e.peer.closed:
 			return n, syscall.ECONNRESET
-		case room > 0:
+		case room > 0 && !e.full:
 			k := min(room, len(b)-n)
 			e.peer.data = append(e.peer.data, b[n:n+k]...)
 			n += k
