@@ -14,7 +14,8 @@ type meter interface {
 	// fill a packet, until more is written, or lets go of it.
 	hold(bool)
 	// retry makes the connection send again what does not arrive, with no longer waits
-	// than most between.
+	// than most between, and never give up: it is for others to say when a peer is gone.
+	// After retry(0) it may give up.
 	retry(most time.Duration)
 	// patient makes the connection wait a little before it acknowledges what comes, so that
 	// what is written soon can do so. It has to be said again and again.
@@ -137,6 +138,18 @@ func (a *allowance) init(conn net.Conn, told func(rate int)) {
 }
 
 func (a *allowance) now() time.Duration { return time.Since(a.began) }
+
+// endure begins, or ends, the time in which the connection must not give up.
+func (a *allowance) endure(on bool) {
+	switch {
+	case a.meter == nil:
+	case on:
+		g, _ := a.meter.measure()
+		a.hurry(g.rtt)
+	default:
+		a.meter.retry(0)
+	}
+}
 
 // wait returns how long nothing is to be written; 0 is not at all. It is to be asked
 // again then.

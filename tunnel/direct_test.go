@@ -179,28 +179,36 @@ func TestDirectRoom(t *testing.T) {
 	})
 }
 
-// TestQuiet looks at a real connection.
-func TestQuiet(t *testing.T) {
+// tcpPair returns both ends of a real connection.
+func tcpPair(t *testing.T) (near, far *net.TCPConn) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	near, err := net.Dial("tcp", l.Addr().String())
+	n, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer near.Close()
-	far, err := l.Accept()
+	t.Cleanup(func() { n.Close() })
+	f, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer far.Close()
+	t.Cleanup(func() { f.Close() })
+	return n.(*net.TCPConn), f.(*net.TCPConn)
+}
+
+// TestQuiet looks at a real connection.
+func TestQuiet(t *testing.T) {
+	near, far := tcpPair(t)
 	quiet := outletOf(near).quiet
 	if !quiet() {
 		t.Error("a new connection is not quiet")
 	}
 	near.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	var err error
 	for b := make([]byte, 1<<20); err == nil; { // until it is full
 		_, err = near.Write(b)
 	}

@@ -80,6 +80,16 @@ func (m *tcpMeter) hold(on bool) {
 
 func (m *tcpMeter) retry(most time.Duration) {
 	const rtoMax = 44 // TCP_RTO_MAX_MS, since Linux 6.15
+	// As a rule Linux gives up after 15 waits (tcp_retries2), however short these are.
+	// Anything near to what an outage may take would not do: where a window is closed and
+	// opens a little now and then, Linux counts from the first time on, and ends a
+	// connection that is well.
+	const longest = 24 * time.Hour
+	if most == 0 {
+		m.set(unix.TCP_USER_TIMEOUT, 0)
+		return
+	}
+	m.set(unix.TCP_USER_TIMEOUT, int(longest.Milliseconds()))
 	m.set(rtoMax, int(most.Milliseconds()))
 }
 

@@ -226,6 +226,60 @@ func TestSilentCut(t *testing.T) {
 	}
 }
 
+// TestOutage cuts the path for longer than a kernel tries that sends again each second, and
+// for less than makes a link dead. What is left of a server that ends while nobody answers,
+// the kernel gives up.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configure()
+	w.up()
+	inner := w.talk()
+	inner.goesOn()
+	must(t, w.path.Cut())
+	inner.speaksIntoTheVoid()
+	time.Sleep(20 * time.Second)
+	must(t, w.path.Heal())
+	t.Logf("inner connection goes on after %v", inner.goesOn())
+	for _, s := range []*site{w.client, w.server} {
+		if r := s.tells(); r.Links != 1 || r.State != "up" {
+			t.Errorf("%s: %s with %d links, %s", s.name, r.State, r.Links, r.Reason)
+		}
+	}
+	must(t, inner.c.Close())
+	must(t, w.path.Cut())
+	w.server.stop()
+	began := time.Now()
+	for left := w.server.connections(); left != ""; left = w.server.connections() {
+		if time.Since(began) > patience {
+			t.Fatalf("a server that has ended has connections:\n%s", left)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Logf("nothing is left of it after %v", time.Since(began))
+}
+
+// connections returns the connections to the server that the kernel has, a line each.
+func (s *site) connections() (list string) {
+	s.t.Helper()
+	port := fmt.Sprintf(":%04X ", outerPort)
+	must(s.t, s.ns.Do(func() error {
+		for _, protocol := range []string{"tcp", "tcp6"} {
+			text, err := os.ReadFile("/proc/thread-self/net/" + protocol)
+			if err != nil {
+				return err
+			}
+			for line := range strings.Lines(string(text)) {
+				if strings.Contains(line, port) {
+					list += line
+				}
+			}
+		}
+		return nil
+	}))
+	return list
+}
+
 // TestStalls has two short stalls, the second one later than a silent link would be given
 // up. What is on the way has little room, so that it opens after a stall by less than what
 // the sender has in hand: a kernel may take the second stall for the first, which lasts.

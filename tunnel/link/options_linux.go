@@ -22,8 +22,6 @@ func (o Options) set(c syscall.RawConn, ipv6 bool) error {
 		}
 	}
 	cerr := c.Control(func(fd uintptr) {
-		// No TCP_USER_TIMEOUT: Linux counts it from the first of several short times
-		// without a window on, and ends a connection that is well.
 		set(fd, "TCP_NOTSENT_LOWAT", unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
 		if ipv6 {
 			set(fd, "IPV6_TCLASS", unix.IPPROTO_IPV6, unix.IPV6_TCLASS, o.TOS)
