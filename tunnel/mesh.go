@@ -34,8 +34,8 @@ const (
 	spareTime = 5 * time.Second
 	// doubtTime is how long a link that is not trusted has to answer.
 	doubtTime = 300 * time.Millisecond
-	// silentTime is how long one of two links has to answer that has answered before: the
-	// peer may have moved since, and use the other one.
+	// silentTime is how long one of two links has to answer that has answered before, at
+	// least: the peer may have moved since, and use the other one.
 	silentTime = 1500 * time.Millisecond
 )
 
@@ -165,12 +165,20 @@ func (p *peer) use(s *session) {
 // is trusted. t.mu is held.
 func (t *Tunnel) join(s *session) {
 	p, now := s.owner, t.clock()
-	old := p.link.Load()
-	for _, other := range []*session{old, p.calls.spare} {
+	old, spare := p.link.Load(), p.calls.spare
+	for _, other := range []*session{old, spare} {
 		if other != nil && !s.client && other.call > s.call {
 			s.end(errDisplaced) // somebody held its CONFIRM back
 			return
 		}
+	}
+	goes := spare // of two; nothing speaks against the other one
+	if spare != nil && spare.proved.Load() && !old.proved.Load() {
+		goes = old
+	}
+	if goes != nil && !goes.proved.Load() && goes.relayed == s.relayed && p.isBetter(goes, s) {
+		s.end(errDisplaced) // also at the peer, which may have got these two the other way round
+		return
 	}
 	t.hub.meet(s, true)
 	p.count.links.Add(1)
@@ -187,13 +195,13 @@ func (t *Tunnel) join(s *session) {
 	if !s.client && !s.relayed {
 		t.tellTurns(old, s)
 	}
-	if spare := p.calls.spare; spare != nil { // one of the two goes; nothing speaks against the other
-		if spare.proved.Load() && !old.proved.Load() {
+	if goes != nil {
+		if goes == old {
 			p.swap()
-			old, spare = spare, old
+			old = spare
 		}
-		t.hub.meet(spare, false)
-		spare.end(errDisplaced)
+		t.hub.meet(goes, false)
+		goes.end(errDisplaced)
 	}
 	p.calls.spare, p.calls.later, p.calls.tied = s, s, now
 	p.ask(now)
@@ -233,6 +241,13 @@ func (p *peer) ask(now int64) {
 // later.
 func (s *session) answers(asked int64) bool { return s.proved.Load() && s.ponged.Load() >= asked }
 
+// silent reports whether a link of two has not answered what it was asked at some time, and
+// has had so long for that, or longer if its way takes longer.
+func (s *session) silent(asked int64, long time.Duration) bool {
+	long = min(max(long, 2*time.Duration(s.rtt.Load())), spareTime) // a peer may lie about its way
+	return !s.answers(asked) && s.t.clock()-asked >= int64(long)
+}
+
 // settleTie sees to a peer with two links. t.mu is held.
 func (t *Tunnel) settleTie(p *peer) {
 	link, spare := p.link.Load(), p.calls.spare
@@ -245,11 +260,15 @@ func (t *Tunnel) settleTie(p *peer) {
 	}
 	now, tied, asked := t.clock(), p.calls.tied, p.calls.asked
 	answers := link.answers(asked)
-	if !answers && asked > tied && now-asked < int64(silentTime) {
+	if !answers && asked > tied && !link.silent(asked, silentTime) {
 		return // it has answered before
 	}
 	if spare.answers(asked) && (stays || !answers) {
 		p.swap()
+		if asked == tied { // somebody on the way may have let through one answer
+			p.ask(now)
+			return
+		}
 	}
 	switch {
 	case now-tied >= int64(spareTime):
@@ -272,7 +291,7 @@ func (t *Tunnel) part(s *session, cause error) {
 	if other != nil && !closedFor(cause, closeShutdown) && t.mayGoOn(s, other, cause) {
 		p.calls.spare = nil
 		p.use(other)
-		if !other.answers(p.calls.tied) {
+		if !other.answers(p.calls.tied) || other.silent(p.calls.asked, doubtTime) {
 			t.mistrust(p)
 		}
 		return

@@ -166,6 +166,35 @@ func TestMeshThird(t *testing.T) {
 	}
 }
 
+// TestMeshCrossed has both ends call while neither trusts the link, so that each gets its
+// own call first: both end the same one of these.
+func TestMeshCrossed(t *testing.T) {
+	for _, relayed := range []bool{false, true} {
+		for end, ours := range []bool{true, false} {
+			sim(t, fmt.Sprintf("through others %v, ours %v", relayed, ours), func(t *testing.T) {
+				x := newTies(t)
+				x.p.calls.ours = ours
+				old := x.answered(x.link(meshEndpoint(2).Addr(), nil))
+				x.join(old)
+				time.Sleep(1)
+				x.mistrust(x.p)
+				time.Sleep(doubtTime)
+				var calls [2]*session // of the end whose calls stay, and of the other one
+				for _, who := range []int{end, 1 - end} {
+					calls[who] = x.link(meshEndpoint(2).Addr(), func(s *session) { s.client, s.relayed = who == end, relayed })
+					x.join(calls[who])
+				}
+				if calls[0].ctx.Err() != nil || context.Cause(calls[1].ctx) != errDisplaced {
+					t.Errorf("%v, %v", context.Cause(calls[0].ctx), context.Cause(calls[1].ctx))
+				}
+				if link, spare := x.p.link.Load(), x.p.calls.spare; link != calls[0] || spare != old {
+					t.Error("the one that stays is not used")
+				}
+			})
+		}
+	}
+}
+
 // TestMeshHeld has a call arrive that was made before others: somebody held its CONFIRM
 // back.
 func TestMeshHeld(t *testing.T) {
@@ -340,6 +369,67 @@ func TestMeshSilent(t *testing.T) {
 	}
 }
 
+// TestMeshLongWay has the link that is used not answer, over a way that takes long.
+func TestMeshLongWay(t *testing.T) {
+	for _, test := range []struct{ rtt, limit time.Duration }{
+		{time.Second / 2, silentTime},
+		{time.Second, 2 * time.Second},
+		{2 * time.Second, 4 * time.Second},
+		{time.Hour, spareTime}, // the peer lies
+	} {
+		sim(t, test.rtt.String(), func(t *testing.T) {
+			x := newTies(t)
+			var links [2]*session
+			for i := range links {
+				links[i] = x.answered(x.link(meshEndpoint(2).Addr(), func(s *session) { s.relayed = i > 0 }))
+				x.join(links[i])
+			}
+			links[0].rtt.Store(int64(test.rtt))
+			time.Sleep(1)
+			x.settleTie(x.p) // asks
+			time.Sleep(test.limit - 1)
+			x.answered(links[1])
+			if x.settleTie(x.p); x.p.link.Load() != links[0] {
+				t.Error("it is given up too soon")
+			}
+			time.Sleep(1)
+			if x.settleTie(x.p); x.p.link.Load() != links[1] {
+				t.Error("it is not given up")
+			}
+		})
+	}
+}
+
+// TestMeshOneAnswer has somebody on the direct way let through one answer, as late as can
+// be: the link through another peer is not closed for that.
+func TestMeshOneAnswer(t *testing.T) {
+	sim(t, "then silence", func(t *testing.T) {
+		x := newTies(t)
+		through := x.answered(x.link(meshInner(2), func(s *session) { s.relayed = true }))
+		direct := x.link(meshEndpoint(2).Addr(), nil)
+		x.join(through)
+		x.join(direct)
+		x.answered(through)
+		for time.Duration(x.clock()-x.p.calls.tied) < spareTime {
+			x.settleTie(x.p)
+			time.Sleep(time.Second)
+		}
+		x.answered(direct)
+		asked(direct)
+		time.Sleep(1)
+		if x.settleTie(x.p); x.p.link.Load() != direct || asked(direct) != 1 {
+			t.Error("it is not used, or not asked again")
+		}
+		for end := x.clock() + int64(spareTime); x.clock() < end; time.Sleep(time.Second) {
+			x.answered(through)
+			x.settleTie(x.p)
+		}
+		if through.ctx.Err() != nil || x.p.link.Load() != through || context.Cause(direct.ctx) != errDisplaced {
+			t.Errorf("%v, %v", context.Cause(through.ctx), context.Cause(direct.ctx))
+		}
+	})
+}
+
 // TestMeshMoved has this end get another address while it has two links with a peer.
 func TestMeshMoved(t *testing.T) {
 	sim(t, "two links", func(t *testing.T) {
@@ -436,16 +526,19 @@ func TestMeshPart(t *testing.T) {
 		answered bool          // the other one has, since there are two
 		after    time.Duration // there were two
 		goesOn   bool
+		silent   time.Duration // since both were asked once more
 	}{
-		{"the second", true, lost, true, time.Second, true},
-		{"the second, the first has not answered", true, lost, false, time.Second, true},
-		{"the second, with the peer", true, by(closeShutdown), true, time.Second, false},
-		{"the first", false, lost, true, time.Second, true},
-		{"the first, with the peer", false, by(closeShutdown), true, time.Second, false},
-		{"the first, at once", false, lost, false, doubtTime - 2, true},
-		{"the first, and the second has not answered in time", false, lost, false, doubtTime - 1, false},
-		{"the first, which the peer does not want", false, by(closeDisplaced), false, time.Second, true},
-		{"the first, which this end does not want", false, &closeError{reason: closeDisplaced}, false, time.Second, false},
+		{"the second", true, lost, true, time.Second, true, 0},
+		{"the second, the first has not answered", true, lost, false, time.Second, true, 0},
+		{"the second, with the peer", true, by(closeShutdown), true, time.Second, false, 0},
+		{"the first", false, lost, true, time.Second, true, 0},
+		{"the first, and the second has not answered again yet", false, lost, true, time.Second, true, doubtTime - 1},
+		{"nor in time", false, lost, true, time.Second, true, doubtTime},
+		{"the first, with the peer", false, by(closeShutdown), true, time.Second, false, 0},
+		{"the first, at once", false, lost, false, doubtTime - 2, true, 0},
+		{"the first, and the second has not answered in time", false, lost, false, doubtTime - 1, false, 0},
+		{"the first, which the peer does not want", false, by(closeDisplaced), false, time.Second, true, 0},
+		{"the first, which this end does not want", false, &closeError{reason: closeDisplaced}, false, time.Second, false, 0},
 	} {
 		sim(t, test.name, func(t *testing.T) {
 			x := newTies(t)
@@ -467,6 +560,10 @@ func TestMeshPart(t *testing.T) {
 				x.answered(other)
 			}
 			time.Sleep(1)
+			if test.silent > 0 {
+				x.p.ask(x.clock())
+				time.Sleep(test.silent)
+			}
 			doubt := x.p.doubt.Load()
 			x.part(s, test.cause)
 			if got := x.p.link.Load() == other && downs == 0 && other.ctx.Err() == nil; got != test.goesOn {
@@ -475,7 +572,7 @@ func TestMeshPart(t *testing.T) {
 			if gone := x.p.link.Load() == nil && downs == 1 && context.Cause(other.ctx) == errDisplaced && x.p.reason == test.cause.Error(); gone == test.goesOn || x.p.calls.spare != nil {
 				t.Errorf("all is gone: %v, %s", gone, x.p.reason)
 			}
-			if doubted := x.p.doubt.Load() != doubt; doubted != (test.goesOn && !test.answered) {
+			if doubted := x.p.doubt.Load() != doubt; doubted != (test.goesOn && (!test.answered || test.silent == doubtTime)) {
 				t.Errorf("the other one is mistrusted: %v", doubted)
 			}
 			size := 0
