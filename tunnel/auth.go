@@ -11,9 +11,10 @@ import (
 // Door is where a server's first flights arrive: it finds out who calls.
 type Door interface {
 	// Open checks a first flight. Many goroutines call it at once, and it may wait for
-	// the disk. After an error the caller gets not one byte. The error is
-	// crypto.ErrAuth for a stranger's flight, crypto.ErrReplay for one that counts no
-	// more, and another one if a good flight cannot be answered here.
+	// the disk. After an error the caller gets not one byte, and the call, if there is
+	// one, is good for its Doubt alone. The error is crypto.ErrAuth for a stranger's
+	// flight, crypto.ErrReplay for one that counts no more, and another one if a good
+	// flight cannot be answered here.
 	Open(f1 []byte) (*Call, error)
 	// Hails returns what a server without a session says on a serial line: a message
 	// for each key that it has.

@@ -64,6 +64,7 @@ func (d *lineDriver) called(ctx context.Context, f1 []byte) {
 		}
 	}
 	call, err := d.door.Open(f1)
+	d.suspect(call, d.config.Line.Name)
 	if err != nil {
 		d.refuse(refusalOf(err))
 		return

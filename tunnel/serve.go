@@ -156,6 +156,7 @@ func (c *caller) greet(ctx context.Context) (*session, refusal, error) {
 		return nil, refusedSilent, errors.New("no complete first flight: not a vpnd")
 	}
 	call, err := c.door.Open(f1[:])
+	c.suspect(call, c.conn.RemoteAddr().String())
 	if err != nil {
 		why, err := refusalOf(err)
 		return nil, why, err
@@ -205,7 +206,6 @@ type response struct {
 
 // respond makes the second flight. Its error says that there is none.
 func (t *Tunnel) respond(call *Call, peer string) (r response, err error) {
-	t.suspect(call, peer)
 	h, err := parseHello(call.Hello)
 	if err != nil {
 		return r, err
@@ -231,7 +231,7 @@ func (t *Tunnel) respond(call *Call, peer string) (r response, err error) {
 
 // suspect reports that a caller's key may be in use in two places.
 func (t *Tunnel) suspect(call *Call, peer string) {
-	if call.Doubt == nil {
+	if call == nil || call.Doubt == nil {
 		return
 	}
 	t.doubt.Warn(t.config.Log, "a key may have been copied", "client", call.Caller.Name, "peer", peer, "cause", call.Doubt)

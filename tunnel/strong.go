@@ -81,7 +81,7 @@ func (d *StrongDoor) SetPeers(all []Peer) error {
 	return nil
 }
 
-// Open checks a first flight. When it returns a call, the flight's number is on the
+// Open checks a first flight. When it returns no error, the flight's number is on the
 // disk and counts no more.
 func (d *StrongDoor) Open(f1 []byte) (*Call, error) {
 	c, err := d.door.Open(f1)
@@ -99,9 +99,10 @@ func (d *StrongDoor) Open(f1 []byte) (*Call, error) {
 		return call, nil
 	}
 	finding, err := d.numbers.Accept(number.ID(id), number.Call{Number: c.Number, Before: c.Before})
+	call.Doubt = doubts[finding]
 	if used := (*number.UsedError)(nil); errors.As(err, &used) {
 		if !used.Told {
-			return nil, &usedError{known.name, used}
+			return call, &usedError{known.name, used}
 		}
 		call.Told = used.Last
 		return call, nil
@@ -109,7 +110,6 @@ func (d *StrongDoor) Open(f1 []byte) (*Call, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", known.name, err)
 	}
-	call.Doubt = doubts[finding]
 	return call, nil
 }
 

@@ -247,7 +247,7 @@ func TestStrongPeersMeanwhile(t *testing.T) {
 func TestStrongOvertaken(t *testing.T) {
 	const recorded, overtaken = "a recorded first flight", "a later call of the client has overtaken it"
 	for name, test := range map[string]struct {
-		call uint64 // after 1000 and 6000 have been taken
+		call uint64 // after 999, 1000 and 6000 have been taken
 		says string
 	}{
 		"overtaken":         {5000, overtaken},
@@ -258,11 +258,11 @@ func TestStrongOvertaken(t *testing.T) {
 		sim(t, name, func(t *testing.T) {
 			l := newStrongLink(t)
 			e, r := simServer(t, l.config())
-			for i, call := range []uint64{1000, 6000, test.call} {
+			for i, call := range []uint64{999, 1000, 6000, test.call} {
 				conn := r.caller(t)
 				conn.Write(l.flight(call, 0))
 				synctest.Wait()
-				if n := conn.peer.written(); (n == 0) != (i == 2) {
+				if n := conn.peer.written(); (n == 0) != (i == 3) {
 					t.Errorf("call %d draws %d bytes", call, n)
 				}
 			}
@@ -270,6 +270,27 @@ func TestStrongOvertaken(t *testing.T) {
 			if n := e.Stats().Refused["replay"]; n != 1 {
 				t.Errorf("%d are counted", n)
 			}
+		})
+	}
+}
+
+// TestStrongDoubtOvertaken has the first calls of a client that was put back change places
+// on the way. The one that gives it away is not answered, and is not passed over.
+func TestStrongDoubtOvertaken(t *testing.T) {
+	for name, before := range map[string]uint64{"forgotten": 0, "an old time": 999} {
+		sim(t, name, func(t *testing.T) {
+			l := newStrongLink(t)
+			e, r := simServer(t, l.config())
+			for i, f1 := range [][]byte{l.flight(1000, 0), l.flight(6001, 6000), l.flight(6002, 6001), l.flight(6000, before)} {
+				conn := r.caller(t)
+				conn.Write(f1)
+				synctest.Wait()
+				if n := conn.peer.written(); (n == 0) != (i == 3) {
+					t.Errorf("call %d draws %d bytes", i+1, n)
+				}
+			}
+			e.log.says(t, 1, "a key may have been copied")
+			e.log.says(t, 1, "a later call of the client has overtaken it")
 		})
 	}
 }

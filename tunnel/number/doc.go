@@ -18,7 +18,9 @@
 //
 // Beside its number a client sends the greatest one that it may have used before. If
 // the server has taken a greater one, it did not come from the client's memory: there
-// are two with the same key, or the client was put back to an old state. See Finding.
+// are two with the same key, or the client was put back to an old state. See Finding. A
+// client that waits for a slow disk makes several calls at once, and the first of them
+// alone shows that; so one that was overtaken is looked at, too.
 //
 // # The client's file
 //

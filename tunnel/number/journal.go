@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -44,7 +43,7 @@ type UsedError struct {
 	// Told says that this client may be told the last number; see Journal.Tell.
 	Told bool
 	// Late says that the number was not taken before and is hardly older than the last
-	// one: two calls of a client have changed places on the way.
+	// one: calls of a client have changed places on the way.
 	Late bool
 }
 
@@ -69,8 +68,8 @@ type Journal struct {
 	over  bool // it was given back
 
 	mu   sync.Mutex
-	last map[ID]uint64 // on the disk, or on its way there
-	prev map[ID]uint64 // taken before that, or the same if it is not known
+	last map[ID]uint64    // on the disk, or on its way there
+	prev map[ID][2]uint64 // taken before that, greatest first, or the same if it is not known
 	told map[ID]time.Time
 	next *batch // who comes now; nil: nobody yet
 }
@@ -109,7 +108,7 @@ func openJournal(d disk, path string, now func() time.Time) (*Journal, error) {
 func (j *Journal) load() error {
 	f, err := j.disk.open(j.path, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		j.last, j.prev, j.stale, j.made = make(map[ID]uint64), make(map[ID]uint64), true, true
+		j.last, j.prev, j.stale, j.made = make(map[ID]uint64), make(map[ID][2]uint64), true, true
 		return nil
 	}
 	if err != nil {
@@ -124,7 +123,10 @@ func (j *Journal) load() error {
 			"were recorded before are answered once more, which gives nobody anything", err), f.Close())
 	}
 	// It may be torn, or not have been on the disk yet when its process was killed.
-	j.f, j.stale, j.prev = f, true, maps.Clone(j.last)
+	j.f, j.stale, j.prev = f, true, make(map[ID][2]uint64)
+	for id, n := range j.last {
+		j.prev[id] = [2]uint64{n, n}
+	}
 	return nil
 }
 
@@ -140,7 +142,9 @@ func (j *Journal) Last(id ID) uint64 {
 
 // Accept takes a client's number. When it returns without an error the number is on
 // the disk, and is never taken again. The error is a *UsedError if it was used, or
-// says why it could not be stored: then, too, the caller must not answer.
+// says why it could not be stored: then, too, the caller must not answer. The finding is
+// also about a call that is late: of those that a client makes at once, the first alone
+// shows an old memory.
 func (j *Journal) Accept(id ID, c Call) (Finding, error) {
 	if c.Before >= c.Number {
 		return Known, fmt.Errorf("transaction number %d is not greater than %d, the one before it", c.Number, c.Before)
@@ -148,15 +152,16 @@ func (j *Journal) Accept(id ID, c Call) (Finding, error) {
 	j.mu.Lock()
 	last := j.last[id]
 	if c.Number <= last {
-		used := &UsedError{c.Number, last, j.now().Before(j.told[id]), j.isLate(id, c.Number)}
+		before, late := j.overtaken(id, c.Number)
+		used := &UsedError{c.Number, last, j.now().Before(j.told[id]), late}
 		j.mu.Unlock()
-		return Known, used
+		return finding(c, before), used
 	}
 	if _, known := j.last[id]; !known && len(j.last) == maxLinks {
 		j.mu.Unlock()
 		return Known, fmt.Errorf("transaction numbers %s: it has %d links, and no room for more", j.path, maxLinks)
 	}
-	j.last[id], j.prev[id] = c.Number, last
+	j.last[id], j.prev[id] = c.Number, [2]uint64{last, j.prev[id][0]}
 	delete(j.told, id)
 	b, first := j.join(record{id, c.Number}, last)
 	j.mu.Unlock()
@@ -168,9 +173,18 @@ func (j *Journal) Accept(id ID, c Call) (Finding, error) {
 	return finding(c, last), b.err
 }
 
-// isLate reports whether a call has only been overtaken by the last one. j.mu is held.
-func (j *Journal) isLate(id ID, n uint64) bool {
-	return n > j.prev[id] && n < j.last[id] && j.last[id]-n <= late
+// overtaken reports whether a call has only been overtaken, by the last one or the last
+// two since a client makes up to three at once, and returns the number that was taken
+// before it; 0 if not. j.mu is held.
+func (j *Journal) overtaken(id ID, n uint64) (before uint64, ok bool) {
+	last, prev := j.last[id], j.prev[id]
+	if n == last || n == prev[0] || n <= prev[1] || last-n > late {
+		return 0, false
+	}
+	if before = prev[0]; n < before {
+		before = prev[1]
+	}
+	return before, true
 }
 
 func finding(c Call, last uint64) Finding {

@@ -80,7 +80,10 @@ func TestJournalLate(t *testing.T) {
 		{"the last again", []uint64{now, now + 5000}, now + 5000, false},
 		{"the one before it again", []uint64{now, now + 5000}, now, false},
 		{"right after the one before it", []uint64{now, now + 5000}, now + 1, true},
-		{"before the one before it", []uint64{now, now + 5000}, now - 1, false},
+		{"before the one before it", []uint64{now, now + 5000}, now - 1, true},
+		{"overtaken by two", []uint64{1, now, now + 5000}, now - 1, true},
+		{"before all that is known", []uint64{now, now + 10, now + 20}, now - 1, false},
+		{"the one before that again", []uint64{now, now + 10, now + 20}, now, false},
 		{"as late as can be", []uint64{1, now}, now - late, true},
 		{"later", []uint64{1, now}, now - late - 1, false},
 	} {
@@ -151,6 +154,34 @@ func TestJournalFindings(t *testing.T) {
 	}
 	if j.Last(testID) != 0 {
 		t.Error("a call that makes no sense counts")
+	}
+}
+
+// A client that was put back makes several calls at once. The first of them shows what
+// the client is, though the others come before it.
+func TestJournalFindingsLate(t *testing.T) {
+	const now = 1_000_000
+	for _, tt := range []struct {
+		name  string
+		taken []uint64 // besides 5, the last call of better days
+		call  Call
+		want  Finding
+	}{
+		{"overtaken, with an old memory", []uint64{now + 1}, Call{now, 4}, Foreign},
+		{"by two", []uint64{now + 1, now + 2}, Call{now, 4}, Foreign},
+		{"by two that have changed places", []uint64{now + 2}, Call{now + 1, now}, Known},
+		{"with no memory", []uint64{now + 1}, Call{now, 0}, Forgotten},
+		{"with its memory", []uint64{now + 1}, Call{now, 5}, Known},
+		{"recorded", []uint64{now, now + 1}, Call{now, 4}, Known},
+	} {
+		j := openTestJournal(t, newFakeDisk())
+		for _, n := range append([]uint64{5}, tt.taken...) {
+			accept(t, j, testID, n)
+		}
+		var used *UsedError
+		if got, err := j.Accept(testID, tt.call); got != tt.want || !errors.As(err, &used) {
+			t.Errorf("%s: finding %v, error %v; want %v", tt.name, got, err, tt.want)
+		}
 	}
 }
 
