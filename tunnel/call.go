@@ -253,9 +253,7 @@ func (t *Tunnel) reach(ctx, limit context.Context, to target) (*session, error) 
 			return nil, fmt.Errorf("prepare connection: %w", err)
 		}
 	}
-	stop := context.AfterFunc(limit, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	g, err := t.greetServer(conn, to)
-	stop()
+	g, err := t.greetServer(limit, conn, to)
 	if err == nil {
 		err = context.Cause(limit) // an answer after the end of the time is none
 	}
@@ -282,7 +280,7 @@ func slow(limit context.Context, err error) error {
 }
 
 // greetServer sends the first flight and takes the answer.
-func (t *Tunnel) greetServer(conn net.Conn, to target) (greeting, error) {
+func (t *Tunnel) greetServer(limit context.Context, conn net.Conn, to target) (greeting, error) {
 	h := t.hello()
 	handshake, f1, err := to.key.Initiate(h.append(nil))
 	if err != nil {
@@ -291,6 +289,9 @@ func (t *Tunnel) greetServer(conn net.Conn, to target) (greeting, error) {
 	if _, err := conn.Write(f1); err != nil {
 		return greeting{}, errors.New("connection lost in the handshake")
 	}
+	// Not before: the disk that keeps the numbers may be slower than limit, and the first
+	// number after an old state shows the server what the next one hides.
+	defer context.AfterFunc(limit, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	var f2 [crypto.F2Size]byte
 	if _, err := io.ReadFull(conn, f2[:]); err != nil {
 		return greeting{}, errors.New("no answer: wrong key, address filter, or not a vpnd")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -293,6 +294,36 @@ func TestStrongDoubtOvertaken(t *testing.T) {
 			e.log.says(t, 1, "a later call of the client has overtaken it")
 		})
 	}
+}
+
+// TestStrongSlowDisk gives up the first attempt of a client while its number is being
+// stored. The flight leaves all the same.
+func TestStrongSlowDisk(t *testing.T) {
+	sim(t, "client", func(t *testing.T) {
+		c, r := newStrongLink(t).config(), newRoad()
+		c.Key, c.Servers = &slowDisk{Key: c.Key}, []Dial{r.dial}
+		start(t, c)
+		conn := await(t, r.arrived, "caller").(*pipeEnd)
+		defer conn.Close()
+		time.Sleep(time.Second)
+		if n := conn.peer.written(); n != crypto.F1Size {
+			t.Errorf("the client says %d bytes", n)
+		}
+	})
+}
+
+// slowDisk is a client's key whose first number takes long to be stored.
+type slowDisk struct {
+	Key
+	asked atomic.Bool
+}
+
+func (k *slowDisk) Initiate(hello []byte) (i *crypto.Initiator, f1 []byte, err error) {
+	i, f1, err = k.Key.Initiate(hello)
+	if !k.asked.Swap(true) {
+		time.Sleep(700 * time.Millisecond)
+	}
+	return i, f1, err
 }
 
 // TestStrongDoubt calls from the memory of an earlier time, and from none.
