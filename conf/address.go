@@ -72,9 +72,15 @@ func host(s string) (string, error) {
 		return "", fmt.Errorf("%s is a URL; say the host alone, without %s", quote(s), quote(scheme+"://"))
 	}
 	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		if _, err := host(a.String()); err != nil {
+			return "", err // it would be refused without them, too
+		}
 		return "", fmt.Errorf("%s has brackets; say %s", quote(s), a)
 	}
 	if h, p, err := net.SplitHostPort(s); err == nil {
+		if _, err := host(h); err != nil && h != "" {
+			return "", err // it would be refused alone, too
+		}
 		return "", fmt.Errorf("%s holds address and port; put a blank between them: %s", quote(s), quote(strings.TrimSpace(h+" "+p)))
 	}
 	if !isName(s) {

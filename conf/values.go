@@ -72,9 +72,6 @@ func oneOf(arg string, names []string) error {
 		return nil
 	}
 	advice, _ := didYouMean(arg, names)
-	if strings.Contains(arg, ",") {
-		advice = "; put blanks between them, no commas"
-	}
 	return fmt.Errorf("%s is none of %s%s", quote(arg), strings.Join(names, ", "), advice)
 }
 
@@ -95,6 +92,9 @@ func choices(field *[]string, names ...string) func(line) error {
 			return errUsage
 		}
 		for i, arg := range l.args {
+			if strings.Contains(arg, ",") {
+				return fmt.Errorf("%s has commas; put blanks between the names", quote(arg))
+			}
 			if err := oneOf(arg, names); err != nil {
 				return err
 			}
