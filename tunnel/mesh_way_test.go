@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"vpnd/crypto"
+	"vpnd/tunnel/frame"
 )
 
 // onTheWay has somebody look after each connection from one gateway to another.
@@ -27,7 +28,7 @@ func (w *meshWorld) onTheWay(from, to int, look func(p *pipe)) {
 }
 
 // confirmSize is what a CONFIRM takes of a stream.
-const confirmSize = HeaderSize + 16
+const confirmSize = frame.HeaderSize + 1 + crypto.TagSize
 
 // passFlights lets both flights of a connection pass, then CONFIRM or not, and nothing else.
 func (p *pipe) passFlights(confirm bool) {
