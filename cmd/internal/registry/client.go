@@ -15,7 +15,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -179,7 +178,13 @@ func (c *Client) learn(a *answer) (latest bool) {
 	}
 	c.epoch, c.number = a.Epoch, a.Number
 	c.sign = new(crypto.NewSign(a.signKey))
-	return a.status == done && !slices.ContainsFunc(c.doubtful, c.receive)
+	latest = a.status == done
+	for _, datagram := range c.doubtful {
+		if c.receive(datagram) {
+			latest = false // but a check may come behind a nudge
+		}
+	}
+	return latest
 }
 
 // exchange sends one question and returns an answer with the status done or again.
@@ -271,7 +276,10 @@ func (c *Client) Receive(datagram []byte) (ask bool) {
 	return c.receive(datagram)
 }
 
-// maxDoubtful is how many datagrams are kept until an answer comes: strangers may send some.
+// maxDoubtful is how many datagrams are kept until an answer comes. A stranger who sends as
+// many takes the place of what comes after them: before the answer nothing tells them
+// apart, as nexus may send from another address than that of its web server. That is no
+// worse than a datagram lost on the way.
 const maxDoubtful = 8
 
 // hasForm reports whether a datagram may be one of nexus.

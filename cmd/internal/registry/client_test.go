@@ -169,6 +169,19 @@ func TestLearn(t *testing.T) {
 	}
 }
 
+// A check that comes before the answer that tells its sign is taken, also behind a nudge.
+func TestLearnCheck(t *testing.T) {
+	sign, proof := signOf(identity(t), crypto.PublicKey{}, Epoch{1}), [proofSize]byte{7}
+	for _, s := range []status{done, again} {
+		c := &Client{declared: netip.MustParseAddr("192.0.2.1"), underWay: true}
+		c.Receive(nudge(sign, 9))
+		c.Receive(check(sign, proof))
+		if latest := c.learn(&answer{status: s, signKey: sign.Key(), Table: Table{Epoch: Epoch{1}, Serial: 8}}); latest || c.proof != proof {
+			t.Errorf("status %v: latest %v, proof %x", s, latest, c.proof)
+		}
+	}
+}
+
 // A nudge that comes before the answer that tells its sign counts.
 func TestNudgeBeforeAnswer(t *testing.T) {
 	w := newWorld(t, "a", "b")
