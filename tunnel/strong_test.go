@@ -131,16 +131,21 @@ func TestStrongLink(t *testing.T) {
 }
 
 // TestStrongLine has strong keys on a line that loses the first flights: the client
-// says the same bytes again, and draws one number.
+// says the same bytes again, and draws one number. It has forgotten a call: that is
+// reported once.
 func TestStrongLine(t *testing.T) {
 	sim(t, "line", func(t *testing.T) {
 		l := newStrongLink(t)
+		if _, err := l.journal.Accept(number.ID(l.client.ID()), number.Call{Number: 1000}); err != nil {
+			t.Fatal(err)
+		}
 		line := newTappedLine(t, serialtest.Wire{}, l.use)
 		line.toClient.lose, line.toServer.lose = 1, 2 // of the server a hail and its first answer
 		line.server, line.client = start(t, line.config[0]), start(t, line.config[1])
 		await(t, line.server.up, "link of the server")
 		await(t, line.client.up, "link of the client")
 		passes(t, line.server, line.client)
+		line.server.log.says(t, 1, "it remembers no call")
 		said := only(line.toClient.heard(), lineF1)
 		if len(said) < 2 {
 			t.Fatalf("%d first flights", len(said))

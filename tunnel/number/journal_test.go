@@ -172,6 +172,7 @@ func TestJournalFindingsLate(t *testing.T) {
 		{"by two that have changed places", []uint64{now + 2}, Call{now + 1, now}, Known},
 		{"with no memory", []uint64{now + 1}, Call{now, 0}, Forgotten},
 		{"with its memory", []uint64{now + 1}, Call{now, 5}, Known},
+		{"by two, with its memory", []uint64{now + 1, now + 2}, Call{now, 5}, Known},
 		{"recorded", []uint64{now, now + 1}, Call{now, 4}, Known},
 	} {
 		j := openTestJournal(t, newFakeDisk())

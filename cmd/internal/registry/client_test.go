@@ -182,6 +182,16 @@ func TestLearnCheck(t *testing.T) {
 	}
 }
 
+// Noise that comes while nexus is asked does not make it be asked again.
+func TestLearnNoise(t *testing.T) {
+	sign := signOf(identity(t), crypto.PublicKey{}, Epoch{1})
+	c := &Client{underWay: true}
+	c.Receive(make([]byte, nudgeSize))
+	if !c.learn(&answer{status: done, signKey: sign.Key(), Table: Table{Epoch: Epoch{1}, Serial: 8}}) {
+		t.Error("the answer is not the latest")
+	}
+}
+
 // A nudge that comes before the answer that tells its sign counts.
 func TestNudgeBeforeAnswer(t *testing.T) {
 	w := newWorld(t, "a", "b")
