@@ -195,6 +195,30 @@ func TestMeshCrossed(t *testing.T) {
 	}
 }
 
+// TestMeshLater has a call of the peer come after one of this end, which would stay if both
+// had called at once, and does not.
+func TestMeshLater(t *testing.T) {
+	for name, test := range map[string]struct{ answered, relayed bool }{
+		"this end's has answered, so they are not of one time":                {true, false},
+		"the peer's runs through another, and nobody knows of the direct one": {false, true},
+	} {
+		sim(t, name, func(t *testing.T) {
+			x := newTies(t)
+			x.p.calls.ours = true
+			x.join(x.answered(x.link(meshEndpoint(2).Addr(), nil)))
+			own := x.link(meshEndpoint(2).Addr(), func(s *session) { s.client = true })
+			x.join(own)
+			if test.answered {
+				x.answered(own)
+			}
+			s := x.link(meshEndpoint(2).Addr(), func(s *session) { s.relayed = test.relayed })
+			if x.join(s); s.ctx.Err() != nil || context.Cause(own.ctx) != errDisplaced {
+				t.Errorf("%v, %v", context.Cause(s.ctx), context.Cause(own.ctx))
+			}
+		})
+	}
+}
+
 // TestMeshHeld has a call arrive that was made before others: somebody held its CONFIRM
 // back.
 func TestMeshHeld(t *testing.T) {
