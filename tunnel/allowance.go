@@ -14,8 +14,7 @@ type meter interface {
 	// fill a packet, until more is written, or lets go of it.
 	hold(bool)
 	// retry makes the connection send again what does not arrive, with no longer waits
-	// than most between, and never give up: it is for others to say when a peer is gone.
-	// After retry(0) it may give up.
+	// than most between.
 	retry(most time.Duration)
 	// patient makes the connection wait a little before it acknowledges what comes, so that
 	// what is written soon can do so. It has to be said again and again.
@@ -31,6 +30,10 @@ type gauge struct {
 	rtt     time.Duration // as it is now
 	least   time.Duration // the shortest ever
 	losing  bool          // it makes up for losses
+	again   int           // how often the oldest was sent again, in vain so far
+	asked   int           // how often it was asked, in vain so far, whether more may be sent
+	full    bool          // the peer takes no more
+	tries   int           // how often it is sent again, or asked, before the connection is given up
 }
 
 // allowance decides how much may be on its way in a connection. A modem or a router in
@@ -59,8 +62,7 @@ type allowance struct {
 	work time.Duration // between that and the write, as a rule
 	held bool          // the connection holds back
 
-	retry time.Duration // longest wait before the connection sends again
-	seen  gauge         // at the last look
+	seen  gauge // at the last look
 	at    time.Duration
 	since gauge // when a learning flight became busy
 	start time.Duration
@@ -138,18 +140,6 @@ func (a *allowance) init(conn net.Conn, told func(rate int)) {
 }
 
 func (a *allowance) now() time.Duration { return time.Since(a.began) }
-
-// endure begins, or ends, the time in which the connection must not give up.
-func (a *allowance) endure(on bool) {
-	switch {
-	case a.meter == nil:
-	case on:
-		g, _ := a.meter.measure()
-		a.hurry(g.rtt)
-	default:
-		a.meter.retry(0)
-	}
-}
 
 // wait returns how long nothing is to be written; 0 is not at all. It is to be asked
 // again then.
@@ -259,7 +249,6 @@ func (a *allowance) look(now time.Duration) bool {
 		return false
 	}
 	a.shorter(g)
-	a.hurry(g.rtt)
 	before, at := a.seen, a.at
 	a.seen, a.at = g, now
 	switch {
@@ -271,17 +260,6 @@ func (a *allowance) look(now time.Duration) bool {
 		a.learn(now)
 	}
 	return true
-}
-
-// hurry keeps the connection from waiting longer and longer while the path is cut: when
-// it is back, that is to be noticed soon.
-func (a *allowance) hurry(rtt time.Duration) {
-	const least, most = time.Second, 2 * time.Minute
-	want := min(max(4*rtt, least), most)
-	if a.retry == 0 || want > a.retry*3/2 || want < a.retry/2 {
-		a.meter.retry(want)
-		a.retry = want
-	}
 }
 
 // shorter learns of a round trip that is shorter than all before.

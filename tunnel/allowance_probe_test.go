@@ -9,12 +9,13 @@ import (
 // fakeMeter tells what a test says.
 type fakeMeter struct {
 	gauge
-	patience int // how often it was asked for
+	patience int           // how often it was asked for
+	most     time.Duration // of its waits
 }
 
 func (m *fakeMeter) measure() (gauge, bool) { return m.gauge, true }
 func (m *fakeMeter) hold(bool)              {}
-func (m *fakeMeter) retry(time.Duration)    {}
+func (m *fakeMeter) retry(t time.Duration)  { m.most = t }
 func (m *fakeMeter) patient()               { m.patience++ }
 
 // TestProbe has the way become longer, and the rate be wrong at the same time: probes find

@@ -77,8 +77,9 @@
 // A caller whose first flight came before that of the link does not displace it: a
 // CONFIRM that was held back on the way is worth nothing any more.
 // keepalive seconds without an authentic frame are answered with a PING, and
-// (noanswer+1) x keepalive seconds of silence end the link; the kernel has a day to
-// give up, see tcpMeter. The client dials again as schedule says. Up and Down
+// (noanswer+1) x keepalive seconds of silence end the link. There is no TCP_USER_TIMEOUT:
+// Linux counts it from the first of several short times without a window on, and ends a
+// connection that is well. The client dials again as schedule says. Up and Down
 // are called in the order of events.
 //
 // With strong keys the client makes its transaction number last before F1, and the

@@ -2,6 +2,10 @@ package tunnel
 
 import (
 	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -67,6 +71,10 @@ func (m *tcpMeter) measure() (gauge, bool) {
 		rtt:     time.Duration(m.info.Rtt) * time.Microsecond,
 		least:   time.Duration(m.info.Min_rtt) * time.Microsecond,
 		losing:  m.info.Ca_state >= recovery,
+		again:   int(m.info.Retransmits),
+		asked:   int(m.info.Probes),
+		full:    m.info.Snd_wnd == 0,
+		tries:   tries(),
 	}, true
 }
 
@@ -78,20 +86,20 @@ func (m *tcpMeter) hold(on bool) {
 	m.set(unix.TCP_CORK, value)
 }
 
-func (m *tcpMeter) retry(most time.Duration) {
-	const rtoMax = 44 // TCP_RTO_MAX_MS, since Linux 6.15
-	// As a rule Linux gives up after 15 waits (tcp_retries2), however short these are.
-	// Anything near to what an outage may take would not do: where a window is closed and
-	// opens a little now and then, Linux counts from the first time on, and ends a
-	// connection that is well.
-	const longest = 24 * time.Hour
-	if most == 0 {
-		m.set(unix.TCP_USER_TIMEOUT, 0)
-		return
+const rtoMax = 44 // TCP_RTO_MAX_MS, since Linux 6.15
+
+func (m *tcpMeter) retry(most time.Duration) { m.set(rtoMax, int(most.Milliseconds())) }
+
+// tries is how often Linux sends again before it gives up a connection.
+var tries = sync.OnceValue(func() int {
+	const few = 8 // as some hosts have
+	text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_retries2")
+	n, nerr := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || nerr != nil {
+		return few
 	}
-	m.set(unix.TCP_USER_TIMEOUT, int(longest.Milliseconds()))
-	m.set(rtoMax, int(most.Milliseconds()))
-}
+	return n
+})
 
 func (m *tcpMeter) patient() { m.set(unix.TCP_QUICKACK, 0) }
 

@@ -1,35 +1,39 @@
 package tunnel
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// TestEndure has a connection not give up while its link lasts, and no longer.
-func TestEndure(t *testing.T) {
+// TestMeterRetry reads back the longest wait of a real connection.
+func TestMeterRetry(t *testing.T) {
 	near, _ := tcpPair(t)
-	var a allowance
-	a.init(near, func(int) {})
-	timeout := func() (ms int) {
-		t.Helper()
-		raw, err := near.SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw.Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) })
-		if err != nil {
-			t.Fatal(err)
-		}
-		return ms
+	raw, err := near.SyscallConn()
+	must(t, err)
+	wait := func() (ms int, err error) {
+		raw.Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, rtoMax) })
+		return ms, err
 	}
-	for _, step := range []struct {
-		do   func()
-		want time.Duration
-	}{{func() {}, 0}, {func() { a.endure(true) }, 24 * time.Hour}, {func() { a.endure(false) }, 0}} {
-		if step.do(); timeout() != int(step.want.Milliseconds()) {
-			t.Errorf("TCP_USER_TIMEOUT is %d ms, want %v", timeout(), step.want)
+	_, err = wait()
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		t.Skip("this kernel has no TCP_RTO_MAX_MS")
+	}
+	must(t, err)
+	m := meterOf(near)
+	for _, want := range []time.Duration{time.Second, longestRetry} {
+		m.retry(want)
+		if ms, err := wait(); err != nil || ms != int(want.Milliseconds()) {
+			t.Errorf("the longest wait is %d ms, want %v", ms, want)
 		}
+	}
+}
+
+func TestMeterTries(t *testing.T) {
+	near, _ := tcpPair(t)
+	if g, ok := meterOf(near).measure(); !ok || g.tries < 1 || g.again != 0 || g.asked != 0 || g.full {
+		t.Errorf("%+v", g)
 	}
 }

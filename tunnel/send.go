@@ -64,7 +64,6 @@ func (w *sender) run() error {
 			w.quiet, w.atOnce = o.quiet, o.write
 		}
 	}
-	w.allow.endure(true)
 	if w.client {
 		// The first frame proves that this end has the keys of the handshake.
 		err = w.frame(frameConfirm, nil)

@@ -308,7 +308,6 @@ func (s *session) hangUp(cause error) {
 // good-bye. The server closes its direction first, so that the client's port is
 // free at once: who closes first keeps it for a minute (TIME-WAIT, RFC 9293).
 func (s *session) hangUpConn(wait bool) {
-	s.send.allow.endure(false) // what is left is for the kernel to drop some day
 	if half, ok := s.conn.(interface{ CloseWrite() error }); ok && !s.client {
 		half.CloseWrite()
 	}

@@ -32,7 +32,6 @@ type thinWay struct {
 	rtt    time.Duration
 	least  time.Duration
 	began  time.Time
-	most   time.Duration // before it sends again
 }
 
 func newThinWay(e *pipeEnd, bits int, delay time.Duration) *thinWay {
@@ -94,15 +93,9 @@ func (w *thinWay) hold(on bool) {
 	})
 }
 
-func (w *thinWay) retry(most time.Duration) { w.do(func() { w.most = most }) }
+func (w *thinWay) retry(time.Duration) {}
 
 func (w *thinWay) patient() {}
-
-func (w *thinWay) waited() time.Duration {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.most
-}
 
 // become changes the line.
 func (w *thinWay) become(bits int, delay time.Duration) {

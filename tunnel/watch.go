@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -11,6 +12,10 @@ type watch struct {
 	asked    int64 // s.heard at that time
 	released bool  // what the sender had
 	emptied  bool  // what the receiver had
+
+	meter   meter         // of the connection
+	trouble time.Duration // clock when it was seen first that nothing arrives; 0: it does
+	retry   time.Duration // longest wait before the connection sends again; 0: as the kernel likes
 }
 
 // supervise watches the time until the session ends.
@@ -52,6 +57,7 @@ func (s *session) look() (next time.Duration, err error) {
 		w.pings = due
 		s.post(message{kind: framePing})
 	}
+	s.hurry(now, time.Duration(noAnswer+1)*keepalive)
 	if err := s.keys.check(now); err != nil {
 		return 0, err
 	}
@@ -78,4 +84,69 @@ func (s *session) isIdle(now time.Duration) bool {
 		return false
 	}
 	return min(s.send.idleSince(now), now-time.Duration(s.moved.Load())) >= s.t.config.Line.Idle
+}
+
+// longestRetry is the longest wait of a connection before it sends again, if nobody says
+// otherwise (TCP_RTO_MAX_MS).
+const longestRetry = 2 * time.Minute
+
+// hurry keeps the connection from waiting longer and longer while nothing arrives: that the
+// way is back is to be noticed soon.
+func (s *session) hurry(now, dead time.Duration) {
+	w := &s.watch
+	have := cmp.Or(w.retry, longestRetry)
+	if have == longestRetry && w.pings == 0 && s.send.idleSince(now) > idleRelease {
+		return // nothing is under way
+	}
+	if w.meter == nil {
+		if w.meter = meterOf(s.conn); w.meter == nil {
+			return
+		}
+	}
+	g, ok := w.meter.measure()
+	switch {
+	case !ok || !g.fails():
+		w.trouble = 0
+	case w.trouble == 0:
+		w.trouble = now
+	}
+	if want := g.retry(now-w.trouble, dead); want != have {
+		w.meter.retry(want)
+		w.retry = want
+	}
+}
+
+// fails reports whether what is sent does not arrive, or cannot even be sent.
+func (g gauge) fails() bool { return g.again > 0 || g.asked > 0 }
+
+// retry returns how long a connection should wait at most before it sends again, which has
+// been in trouble for some time, on a link that is dead after another. The waits have to
+// grow, or it would be given up before: Linux counts how long its tries would take together
+// with the waits as they are now or, while it cannot send at all, the tries themselves.
+// While the peer takes no more it may count otherwise, and is left alone.
+func (g gauge) retry(trouble, dead time.Duration) time.Duration {
+	if g.full || !g.fails() {
+		return longestRetry
+	}
+	lasts := trouble
+	if g.asked > 0 {
+		lasts = dead
+	}
+	lasts += lasts/4 + 3*time.Second // the next look is in a second
+	most := max(time.Second, 4*g.rtt)
+	for most < longestRetry && g.lasts(most) < lasts {
+		most += most / 4
+	}
+	return min(most, longestRetry)
+}
+
+// lasts returns how long all tries take with no longer waits than most: each is twice as
+// long as the one before.
+func (g gauge) lasts(most time.Duration) (all time.Duration) {
+	wait := 200 * time.Millisecond // TCP_RTO_MIN
+	for range g.tries + 1 {
+		all += wait
+		wait = min(2*wait, most)
+	}
+	return all
 }
