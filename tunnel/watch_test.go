@@ -44,9 +44,9 @@ func TestTries(t *testing.T) {
 		doubles := min(tries, bits.Len(uint(most/first))-1)
 		return first*(2<<doubles-1) + most*time.Duration(tries-doubles)
 	}
-	for _, tries := range []int{3, 5, 8, 15, 30} {
+	for _, tries := range []int{3, 8, 15} {
 		usual := sum(tries, longestRetry)
-		for _, dead := range []time.Duration{2, 3, 8, 20, 140, 300, 600, 900, 3600} {
+		for _, dead := range []time.Duration{2, 8, 20, 140, 600, 3600} {
 			dead *= time.Second
 			if asked := sum(tries, gauge{asked: 1, tries: tries}.retry(0, dead)); asked < min(dead, usual) {
 				t.Errorf("%d tries, dead after %v: a host without a way gives up after %v", tries, dead, asked)
