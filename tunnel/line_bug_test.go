@@ -228,14 +228,15 @@ func TestLineDelayLimit(t *testing.T) {
 	sim(t, "", func(t *testing.T) {
 		wire := serialtest.Wire{Rate: 33600, BitErrors: 2e-4}
 		_, server, client := linkedLine(t, wire, func(c *Config) { c.MaxDelay = 10 * time.Second })
-		for n := range uint32(200) {
+		for n := range uint32(500) {
 			client.device.in <- numbered(n)
 			time.Sleep(40 * time.Second)
 		}
 		got, s := len(server.device.out), server.Stats()
-		t.Logf("%d of 200 packets, %+v", got, s)
-		// What comes after a lost stamp may be of any age.
-		if s.Links != 1 || s.DropsIn["too_old"] > uint64(got)/10 || got < 150 {
+		t.Logf("%d of 500 packets, %+v", got, s)
+		// What comes after a lost stamp may be of any age. The noise takes 22 stamps and
+		// 58 packets on average, with deviations of 5 and 8.
+		if late := s.DropsIn["too_old"]; s.Links != 1 || late == 0 || late > 80 || got < 300 {
 			t.Errorf("%d links, %d packets too old; log:\n%s", s.Links, s.DropsIn["too_old"], server.log)
 		}
 	})

@@ -22,7 +22,10 @@ type account struct {
 	altered, duplicate, reordered     uint64
 	bytes                             uint64 // received
 	sizes                             int    // of those received, different ones
+	aged                              uint64 // links that it has ended since the last quiet moment, their keys were too old
 }
+
+var linkAged = regexp.MustCompile(`msg="link is down" .*cause="session key too old"`)
 
 // look reads what both hosts have counted.
 func (k *soak) look() (now [2]account) {
@@ -33,6 +36,9 @@ func (k *soak) look() (now [2]account) {
 		a := &now[i]
 		a.report = s.until("up", isUp)
 		a.kernel = k.count(s)
+		if a.PID == k.before[i].PID {
+			a.aged = uint64(len(linkAged.FindAllString(s.Stderr.After(k.marks[i]), -1)))
+		}
 		a.sizes = len(ways) * 1500
 		for w, c := range ways { // from client, from server, and again
 			if w%2 != i {
@@ -125,7 +131,11 @@ func (l *ledger) kernel(name string, before, now account) {
 // line checks what passed between the daemons.
 func (l *ledger) line(leg soakLeg, before, now [2]account) {
 	links := max(now[0].Links-before[0].Links, now[1].Links-before[1].Links)
-	if !leg.lossy {
+	switch {
+	case leg.lossy:
+	case leg.stalls: // vpnd.conf(5), keyttl
+		l.most("links that broke", links, now[0].aged+now[1].aged)
+	default:
 		l.equal("links that broke", links, 0)
 	}
 	for i := range now {
@@ -134,7 +144,7 @@ func (l *ledger) line(leg soakLeg, before, now [2]account) {
 		l.most("packets lost on the line to "+to, lostOnLine(i, before, now), links*soakLoss/20)
 		l.most("bytes lost on the line to "+to,
 			wireOut.BytesOut-before[i].Wire.BytesOut-(wireIn.BytesIn-before[1-i].Wire.BytesIn), links*soakLoss)
-		if leg.tcp && !leg.lossy {
+		if leg.tcp && links == 0 {
 			named := sum(now[i].DropsOut) - sum(before[i].DropsOut) + sum(now[1-i].DropsIn) - sum(before[1-i].DropsIn) +
 				now[i].kernel.ToDropped - before[i].kernel.ToDropped + now[1-i].overflow - before[1-i].overflow
 			l.most("datagrams lost beside TCP to "+to, lostTo(1-i, before, now), named)
@@ -207,11 +217,20 @@ func TestSoakLedger(t *testing.T) {
 	if before, now := base(); len(differences(lossy, before, now)) > 0 {
 		t.Fatalf("right books: %v", differences(lossy, before, now))
 	}
+	stalled := soakLeg{stalls: true}
+	before, now := base()
+	now[1].aged = 1
+	if d := differences(stalled, before, now); len(d) > 0 {
+		t.Fatalf("right books of a link with old keys: %v", d)
+	}
 	for _, c := range []struct {
 		name   string
 		leg    soakLeg
 		change func(s, c *account)
 	}{
+		{"broke for another reason", stalled, func(s, c *account) {}},
+		{"two broke, one for its keys", stalled, func(s, c *account) { s.Links, s.aged = 2, 1 }},
+		{"old keys on a good line", soakLeg{}, func(s, c *account) { s.aged = 1 }},
 		{"lost on a good line", soakLeg{}, func(s, c *account) { s.Links, c.Links = 0, 0 }},
 		{"link broke", soakLeg{}, func(s, c *account) { c.Wire.PacketsIn += 2; c.Inside.PacketsOut += 2; c.received += 2 }},
 		{"one more sent", lossy, func(s, c *account) { s.sent++ }},

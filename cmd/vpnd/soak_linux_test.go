@@ -42,6 +42,7 @@ type soak struct {
 
 	settings [2]soakSettings
 	before   [2]account // at the last quiet moment
+	marks    [2]int64   // in their logs, at that moment
 	figures  soakFigures
 }
 
@@ -136,7 +137,7 @@ func (k *soak) ends(server, client netip.Addr, from int) lab.Ends {
 // relay.
 func (k *soak) configure() {
 	lines := func(s soakSettings) []string {
-		return []string{"keepalive 2", "noanswer 2", "keyttl 10", "retry 5",
+		return []string{"keepalive 2", "noanswer 2", "keyttl 5", "retry 5",
 			"cipher " + s.cipher, "compress " + s.compress, fmt.Sprint("sendbuf ", s.sendbuf)}
 	}
 	inner := func(here, there netip.Addr) string { return fmt.Sprintf("local %v\nremote %v", here, there) }
@@ -152,14 +153,23 @@ func (k *soak) do(leg soakLeg) {
 	began := time.Now()
 	k.traffic.Rate(soakRate)
 	leg.run(k)
-	k.settle()
-	now := k.balanced(leg)
-	k.figures.add(leg, k.before, now)
-	k.before = now
+	k.book(leg)
 	if k.figures.inSeries {
 		k.sample()
 	}
 	k.figures.spent[leg.name] += time.Since(began)
+}
+
+// book waits for a quiet moment and accounts for all since the last one.
+func (k *soak) book(leg soakLeg) {
+	k.t.Helper()
+	k.settle()
+	now := k.balanced(leg)
+	k.figures.add(leg, k.before, now)
+	k.before = now
+	for i, s := range k.hosts {
+		k.marks[i] = s.Stderr.Mark()
+	}
 }
 
 // sample looks at what the daemons hold.

@@ -38,12 +38,17 @@ func (o *Output) Write(p []byte) (int, error) {
 
 // String returns what is kept of the output.
 func (o *Output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return string(o.since(0))
+	return o.After(0)
 }
 
-// Mark returns the present end of the output, for WaitAfter.
+// After returns what is kept of what was written after mark.
+func (o *Output) After(mark int64) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return string(o.since(mark))
+}
+
+// Mark returns the present end of the output, for After and WaitAfter.
 func (o *Output) Mark() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
