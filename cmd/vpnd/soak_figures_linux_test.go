@@ -48,7 +48,7 @@ func newSoakFigures() soakFigures {
 // add books a leg.
 func (f *soakFigures) add(leg soakLeg, before, now [2]account) {
 	f.legs[leg.name]++
-	f.aged += now[0].aged + now[1].aged
+	f.aged += agedLinks(now)
 	for i := range now {
 		b, n := before[i], now[i]
 		f.sent += n.sent - b.sent
