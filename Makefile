@@ -94,9 +94,9 @@ fuzz:
 	done
 
 # The long form of what make test runs in short: floods of 2 minutes, 20 kills at
-# each point, 10 million frames over bad lines.
+# each point, a lossy path for 100 s, 10 million frames over bad lines.
 siege:
-	$(GO) test -count=1 -timeout 2h -v -run '^TestSiege|^TestKill' ./cmd/vpnd -args -thorough
+	$(GO) test -count=1 -timeout 2h -v -run '^TestSiege|^TestKill|^TestLossy' ./cmd/vpnd -args -thorough
 	$(GO) test -count=1 -timeout 2h -v -run '^TestLineNoise' ./tunnel -args -thorough
 
 # Inverts and removes the checks of the authentication code one by one: the tests

@@ -30,6 +30,7 @@ type gauge struct {
 	rtt     time.Duration // as it is now
 	least   time.Duration // the shortest ever
 	losing  bool          // it makes up for losses
+	mending bool          // it does, or may have to: packets came in another order
 	again   int           // how often the oldest was sent again, in vain so far
 	asked   int           // how often it was asked, in vain so far, whether more may be sent
 	full    bool          // the peer takes no more

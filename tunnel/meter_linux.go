@@ -62,7 +62,7 @@ func (m *tcpMeter) measure() (gauge, bool) {
 	if m.raw.Control(m.ask) != nil || m.err != nil {
 		return gauge{}, false
 	}
-	const recovery = 3 // TCP_CA_Recovery; 4 is TCP_CA_Loss
+	const disorder, recovery = 1, 3 // TCP_CA_Disorder, TCP_CA_Recovery; 4 is TCP_CA_Loss
 	return gauge{
 		acked:   int64(m.info.Bytes_acked),
 		pending: m.pending,
@@ -71,6 +71,7 @@ func (m *tcpMeter) measure() (gauge, bool) {
 		rtt:     time.Duration(m.info.Rtt) * time.Microsecond,
 		least:   time.Duration(m.info.Min_rtt) * time.Microsecond,
 		losing:  m.info.Ca_state >= recovery,
+		mending: m.info.Ca_state >= recovery || m.info.Ca_state == disorder,
 		again:   int(m.info.Retransmits),
 		asked:   int(m.info.Probes),
 		full:    m.info.Snd_wnd == 0,

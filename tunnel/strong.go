@@ -108,7 +108,7 @@ func (d *StrongDoor) Open(f1 []byte) (*Call, error) {
 		return call, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("client %s: %w", known.name, err)
+		return call, fmt.Errorf("client %s: %w", known.name, err)
 	}
 	return call, nil
 }

@@ -301,6 +301,28 @@ func TestStrongDoubtOvertaken(t *testing.T) {
 	}
 }
 
+// TestStrongDoubtUnstored has a server that cannot store the one call which shows an old
+// memory: it is refused, and tells all the same.
+func TestStrongDoubtUnstored(t *testing.T) {
+	sim(t, "", func(t *testing.T) {
+		l := newStrongLink(t)
+		e, r := simServer(t, l.config())
+		call := func(f1 []byte, want int) {
+			t.Helper()
+			conn := r.caller(t)
+			conn.Write(f1)
+			synctest.Wait()
+			if n := conn.peer.written(); n != want {
+				t.Errorf("%d bytes, want %d", n, want)
+			}
+		}
+		call(l.flight(1000, 0), crypto.F2Size)
+		l.journal.Close()
+		call(l.flight(2000, 999), 0)
+		e.log.says(t, 1, "a key may have been copied")
+	})
+}
+
 // TestStrongSlowDisk gives up the first attempt of a client while its number is being
 // stored. The flight leaves all the same.
 func TestStrongSlowDisk(t *testing.T) {

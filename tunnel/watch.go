@@ -14,7 +14,9 @@ type watch struct {
 	emptied  bool  // what the receiver had
 
 	meter   meter         // of the connection
-	trouble time.Duration // clock when it was seen first that nothing arrives; 0: it does
+	written uint64        // s.bytesOut at the last measurement
+	arrived bool          // all of that had arrived
+	fine    time.Duration // clock of the last look at which nothing was lost; 0: none yet
 	retry   time.Duration // longest wait before the connection sends again; 0: as the kernel likes
 }
 
@@ -94,8 +96,9 @@ const longestRetry = 2 * time.Minute
 // way is back is to be noticed soon.
 func (s *session) hurry(now, dead time.Duration) {
 	w := &s.watch
-	have := cmp.Or(w.retry, longestRetry)
-	if have == longestRetry && w.pings == 0 && s.send.idleSince(now) > idleRelease {
+	have, written := cmp.Or(w.retry, longestRetry), s.bytesOut.Load()
+	if have == longestRetry && w.arrived && w.written == written {
+		w.fine = now
 		return // nothing is under way
 	}
 	if w.meter == nil {
@@ -104,13 +107,11 @@ func (s *session) hurry(now, dead time.Duration) {
 		}
 	}
 	g, ok := w.meter.measure()
-	switch {
-	case !ok || !g.fails():
-		w.trouble = 0
-	case w.trouble == 0:
-		w.trouble = now
+	w.written, w.arrived = written, ok && g.pending == 0
+	if !g.fails() && !g.mending {
+		w.fine = now
 	}
-	if want := g.retry(now-w.trouble, dead); want != have {
+	if want := g.retry(now-w.fine, dead); want != have {
 		w.meter.retry(want)
 		w.retry = want
 	}
@@ -122,7 +123,8 @@ func (g gauge) fails() bool { return g.again > 0 || g.asked > 0 }
 // retry returns how long a connection should wait at most before it sends again, which has
 // been in trouble for some time, on a link that is dead after another. The waits have to
 // grow, or it would be given up before: Linux counts how long its tries would take together
-// with the waits as they are now or, while it cannot send at all, the tries themselves.
+// with the waits as they are now, from the first loss that is not made up for on, or, while
+// it cannot send at all, the tries themselves.
 // While the peer takes no more it may count otherwise, and is left alone.
 func (g gauge) retry(trouble, dead time.Duration) time.Duration {
 	if g.full || !g.fails() {

@@ -63,37 +63,47 @@ func TestTries(t *testing.T) {
 
 // TestHurry has the waits change with what a connection meets.
 func TestHurry(t *testing.T) {
-	m := &fakeMeter{}
-	s := &session{}
-	s.watch.meter = m
 	const dead = 140 * time.Second
-	at := func(now time.Duration, g gauge, want time.Duration) {
-		t.Helper()
-		m.gauge, m.most, m.tries = g, 0, 15
-		s.send.last.Store(int64(now))
-		if s.hurry(now, dead); m.most != want {
-			t.Errorf("after %v waits are set to %v, want %v", now, m.most, want)
+	const start, second = time.Hour, time.Second
+	type look struct {
+		at      time.Duration // since the one before
+		written uint64
+		gauge   gauge
+		want    time.Duration // 0: the waits stay as they are
+	}
+	fine := look{second, 100, gauge{}, 0}
+	for name, looks := range map[string][]look{
+		"losses go on, then there are none": {fine,
+			{second, 200, gauge{again: 1}, second},
+			{second, 200, gauge{again: 2}, 0},
+			{8 * second, 200, gauge{again: 9}, 1250 * time.Millisecond},
+			{second, 200, gauge{again: 9}, 0},
+			{3 * second, 200, gauge{}, longestRetry},
+			{second, 200, gauge{}, 0}},
+		"the next loss counts from the beginning": {fine,
+			{second, 200, gauge{again: 1}, second},
+			{20 * second, 200, gauge{}, longestRetry},
+			{second, 300, gauge{again: 1}, second}},
+		"never fine": {{second, 100, gauge{again: 1}, 0}},
+		// Linux has counted meanwhile.
+		"nobody looked for a while": {fine, {20 * second, 200, gauge{again: 7}, 2441406250}},
+		"some arrives, losses are not made up": {fine,
+			{second, 200, gauge{pending: 9, again: 1}, second},
+			{second, 200, gauge{pending: 9, mending: true}, longestRetry},
+			{18 * second, 200, gauge{pending: 9, again: 1}, 2441406250}},
+		"nothing is under way for an hour":      {fine, {time.Hour, 100, gauge{again: 1}, 0}, {second, 200, gauge{again: 1}, second}},
+		"the last does not arrive":              {fine, {second, 200, gauge{pending: 9}, 0}, {second, 200, gauge{pending: 9, again: 1}, second}},
+		"all arrived while the waits are short": {fine, {second, 200, gauge{again: 1}, second}, {second, 200, gauge{}, longestRetry}},
+	} {
+		m, s, now := &fakeMeter{}, &session{}, start
+		s.watch.meter = m
+		for i, l := range looks {
+			m.gauge, m.most, m.tries = l.gauge, 0, 15
+			s.bytesOut.Store(l.written)
+			now += l.at
+			if s.hurry(now, dead); m.most != l.want {
+				t.Errorf("%s: look %d sets the waits to %v, want %v", name, i, m.most, l.want)
+			}
 		}
-	}
-	at(time.Hour, gauge{}, 0)
-	at(time.Hour+1*time.Second, gauge{again: 1}, time.Second)
-	at(time.Hour+2*time.Second, gauge{again: 2}, 0)
-	at(time.Hour+11*time.Second, gauge{again: 9}, 1250*time.Millisecond)
-	at(time.Hour+12*time.Second, gauge{again: 9}, 0)
-	at(time.Hour+15*time.Second, gauge{}, longestRetry)
-	at(time.Hour+16*time.Second, gauge{}, 0)
-	at(time.Hour+17*time.Second, gauge{again: 1}, time.Second) // from the beginning
-	s.send.last.Store(0)
-	m.gauge = gauge{}
-	if s.hurry(time.Hour+18*time.Second, dead); m.most != longestRetry {
-		t.Error("an idle connection keeps short waits")
-	}
-	m.gauge = gauge{again: 1, tries: 15}
-	if s.hurry(time.Hour+19*time.Second, dead); m.most != longestRetry {
-		t.Error("an idle connection is looked at")
-	}
-	s.watch.pings = 1
-	if s.hurry(time.Hour+20*time.Second, dead); m.most != time.Second {
-		t.Error("a PING is not hurried")
 	}
 }

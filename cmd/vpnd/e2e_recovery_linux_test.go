@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vpnd/cmd/internal/lab"
+	"vpnd/cmd/internal/router"
 )
 
 // outerPort is where the servers of the tests listen.
@@ -261,6 +262,71 @@ func TestOutage(t *testing.T) {
 				if r := s.tells(); r.Links != 1 || r.State != "up" {
 					t.Errorf("%s: %s with %d links, %s", s.name, r.State, r.Links, r.Reason)
 				}
+			}
+		})
+	}
+}
+
+// TestQuietOutage has a quiet link, of which only the answer to a PING is under way when the
+// path is cut, and stays for longer than a kernel tries that sends again each second.
+func TestQuietOutage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configure("nomulticast")
+	w.up()
+	time.Sleep(31 * time.Second) // by then a link is quiet
+	must(t, w.path.CutFrom(w.client.ns))
+	before := w.client.tells().Link.LastPacket
+	ctx, cancel := context.WithTimeout(t.Context(), patience+30*time.Second)
+	defer cancel()
+	for !w.client.tells().Link.LastPacket.After(before.Add(time.Second)) { // the PING
+		if ctx.Err() != nil {
+			t.Fatal("the server asks nothing")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	must(t, w.path.Cut())
+	time.Sleep(22 * time.Second)
+	must(t, w.path.Heal())
+	w.client.reaches(serverInner)
+	for _, s := range []*site{w.client, w.server} {
+		if r := s.tells(); r.Links != 1 || r.State != "up" {
+			t.Errorf("%s: %s with %d links, %s", s.name, r.State, r.Links, r.Reason)
+		}
+	}
+}
+
+// TestLossy has a path that loses so much that its losses are never made up for, as a bad
+// radio does: while anything arrives at all the link stays.
+func TestLossy(t *testing.T) {
+	t.Parallel()
+	losses, spell := []float64{0.4}, 10*time.Second
+	if *thorough {
+		losses, spell = []float64{0.25, 0.30, 0.31, 0.32, 0.33, 0.34, 0.4, 0.5, 0.6}, 100*time.Second
+	}
+	for i, loss := range losses {
+		t.Run(fmt.Sprint(loss), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.configure()
+			w.up()
+			traffic, err := lab.NewTraffic(1500, lab.Ends{Client: w.client.ns, Server: w.server.ns, Src: clientInner, Dst: serverInner})
+			must(t, err)
+			defer func() { must(t, traffic.Close()) }()
+			traffic.Rate(1)
+			bad, err := router.Insert(w.path, router.Way{Loss: loss, Seed: uint64(2 * i)}, router.Way{Loss: loss, Seed: uint64(2*i + 1)})
+			must(t, err)
+			defer func() { must(t, bad.Close()) }()
+			time.Sleep(spell)
+			traffic.Rate(0)
+			up, down, err := bad.Counters()
+			must(t, err)
+			must(t, bad.Close())
+			w.client.reaches(serverInner)
+			r := w.client.tells()
+			t.Logf("%d and %d packets were lost; %d packets of the client came", up.Lost, down.Lost, w.server.tells().Inside.PacketsOut)
+			if r.Links != 1 || up.Lost+down.Lost == 0 {
+				t.Errorf("%d links, %s", r.Links, r.Reason)
 			}
 		})
 	}

@@ -197,6 +197,7 @@ func solicitedGroup(ip net.IP) string {
 // Path joins two namespaces through a router between them.
 type Path struct {
 	Router *Namespace
+	links  [2]*Link
 }
 
 // Path links a and b to a new router, whose addresses are those that follow
@@ -206,16 +207,18 @@ func (l *Lab) Path(a, b *Namespace, addrsA, addrsB []netip.Prefix) (*Path, error
 	if err != nil {
 		return nil, err
 	}
-	if _, err := l.Connect(a, router, addrsA, following(addrsA)); err != nil {
+	toA, err := l.Connect(router, a, following(addrsA), addrsA)
+	if err != nil {
 		return nil, err
 	}
-	if _, err := l.Connect(router, b, following(addrsB), addrsB); err != nil {
+	toB, err := l.Connect(router, b, following(addrsB), addrsB)
+	if err != nil {
 		return nil, err
 	}
 	if err := errors.Join(a.routeVia(addrsA, addrsB), b.routeVia(addrsB, addrsA)); err != nil {
 		return nil, err
 	}
-	p := &Path{Router: router}
+	p := &Path{Router: router, links: [2]*Link{toA, toB}}
 	return p, p.Heal()
 }
 
@@ -223,8 +226,18 @@ func (l *Lab) Path(a, b *Namespace, addrsA, addrsB []netip.Prefix) (*Path, error
 // neighbours answer, no ICMP error comes back.
 func (p *Path) Cut() error { return p.Router.Forward(false) }
 
-// Heal ends a Cut.
-func (p *Path) Heal() error { return p.Router.Forward(true) }
+// CutFrom is Cut for the IPv4 packets of one end alone.
+func (p *Path) CutFrom(n *Namespace) error {
+	for _, k := range p.links {
+		if k.nsB == n {
+			return p.Router.Sysctl("ipv4/conf/"+k.A+"/forwarding", "0")
+		}
+	}
+	return fmt.Errorf("%s is no end of the path", n.name)
+}
+
+// Heal ends a Cut, and a CutFrom.
+func (p *Path) Heal() error { return errors.Join(p.Router.Forward(false), p.Router.Forward(true)) }
 
 // routeVia adds routes to the subnets of far through the routers that
 // follow the addresses near, family by family.

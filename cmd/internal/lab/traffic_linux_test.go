@@ -137,6 +137,53 @@ func TestTrafficLoss(t *testing.T) {
 	}
 }
 
+// TestCutFrom loses what one end sends, nothing of the other's.
+func TestCutFrom(t *testing.T) {
+	r := newRoute(t)
+	var ways []Ends
+	for _, from := range []*Namespace{r.a, r.b} {
+		e := r.ends("198.51.100.1")
+		if from == r.b {
+			e = Ends{Client: r.b, Server: r.a, Src: e.Dst, Dst: netip.MustParseAddr("192.0.2.1")}
+		}
+		ways = append(ways, e)
+	}
+	traffic, err := NewTraffic(1500, ways...)
+	check(t, err)
+	defer func() { check(t, traffic.Close()) }()
+	traffic.Rate(1)
+	counts := func() [2]uint64 {
+		c, err := traffic.Counts()
+		check(t, err)
+		return [2]uint64{c[0].Received, c[1].Received}
+	}
+	both := func(more [2]uint64) {
+		t.Helper()
+		before := counts()
+		check(t, poll(timeout(t), func() error {
+			if now := counts(); now[0] < before[0]+more[0] || now[1] < before[1]+more[1] {
+				return errTooFew
+			}
+			return nil
+		}))
+	}
+	for i, from := range []*Namespace{r.a, r.b} {
+		both([2]uint64{10, 10})
+		check(t, r.CutFrom(from))
+		both([2]uint64{10 * uint64(i), 10 * uint64(1-i)}) // what was on its way has come
+		before := counts()[i]
+		both([2]uint64{10 * uint64(i), 10 * uint64(1-i)})
+		if now := counts()[i]; now != before {
+			t.Errorf("%d packets of %s pass", now-before, from.name)
+		}
+		check(t, r.Heal())
+	}
+	both([2]uint64{10, 10})
+	if r.CutFrom(r.Router) == nil {
+		t.Error("the router is an end")
+	}
+}
+
 // TestTrafficRefused sends without a route.
 func TestTrafficRefused(t *testing.T) {
 	r := newRoute(t)

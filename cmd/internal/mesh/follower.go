@@ -88,6 +88,9 @@ type tally struct {
 
 // forget forgets one in each span that has passed.
 func (c *tally) forget(each time.Duration) {
+	if c.n == 0 {
+		c.since = time.Now() // there was nothing to forget
+	}
 	spans := time.Since(c.since) / each
 	c.since = c.since.Add(spans * each)
 	c.n = max(0, c.n-int(spans))

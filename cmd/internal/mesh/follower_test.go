@@ -338,3 +338,32 @@ func TestPollSoon(t *testing.T) {
 		stop()
 	})
 }
+
+// TestTally counts from the first question on, and forgets one in each span.
+func TestTally(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const span = 30 * time.Second
+		var c tally
+		ask := func(times, want int) {
+			t.Helper()
+			for range times {
+				c.forget(span)
+				c.n++
+			}
+			if c.n != want {
+				t.Errorf("%d counted, want %d", c.n, want)
+			}
+		}
+		ask(4, 4)
+		time.Sleep(span - 1)
+		ask(1, 5)
+		time.Sleep(1)
+		ask(1, 5)
+		time.Sleep(2*span + span/2)
+		ask(1, 4)
+		time.Sleep(span / 2)
+		ask(1, 4)
+		time.Sleep(time.Hour + span/2)
+		ask(6, 6)
+	})
+}
