@@ -27,8 +27,8 @@ type soakFigures struct {
 	legs                         map[string]int
 	spent                        map[string]time.Duration // on each kind of leg
 	restarts, kills              uint64
-	links, aged                  uint64 // aged: those that ended because their keys were too old
-	rekeys, ratchets             uint64
+	links, rekeys, ratchets      uint64
+	aged                         []string // legs in which a link ended because its keys were too old
 	drops                        map[string]uint64
 	least                        [2]soakSample
 	series                       [2][]soakSample // while nobody restarts
@@ -48,7 +48,9 @@ func newSoakFigures() soakFigures {
 // add books a leg.
 func (f *soakFigures) add(leg soakLeg, before, now [2]account) {
 	f.legs[leg.name]++
-	f.aged += agedLinks(now)
+	for range agedLinks(now) {
+		f.aged = append(f.aged, leg.name)
+	}
 	for i := range now {
 		b, n := before[i], now[i]
 		f.sent += n.sent - b.sent
@@ -179,7 +181,7 @@ func (f *soakFigures) table(last [2]account) string {
 	row("datagrams received", "%d, %s", f.received, size(f.bytes))
 	row("packets taken from the host", "%d", f.taken)
 	row("TCP, hashed", "%s", size(f.transferred))
-	row("links", "%d, ended for the age of their keys: %d", f.links, f.aged)
+	row("links", "%d, ended for the age of their keys: %d %q", f.links, len(f.aged), f.aged)
 	row("rekeys, ratchets", "at least %d, %d", f.rekeys, f.ratchets)
 	row("restarts", "%d, and %d after a kill -9", f.restarts-f.kills, f.kills)
 	for _, name := range dropNames(f.drops) {
