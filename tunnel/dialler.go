@@ -13,8 +13,10 @@ import (
 
 const (
 	// throughTimeout is what an attempt through a third peer is given: another one may
-	// have a link with both, and this one not.
+	// have a link with both, and this one not. At first each has throughTry alone, and the
+	// next one's turn comes soon after: few ways take longer.
 	throughTimeout = 3 * time.Second
+	throughTry     = time.Second
 	// throughRetry is the longest wait between two of these: a third peer may have come.
 	throughRetry = 5 * time.Second
 	// directMin and directMax bound the time from one attempt to the next to replace a
@@ -40,6 +42,7 @@ type dialler struct {
 
 	abort context.CancelFunc // of the attempt that is under way, nil for none; guarded by Tunnel.mu
 	turn  int                // of the third peers; guarded by Tunnel.mu
+	tried int                // of these, since a fresh start; guarded by Tunnel.mu
 }
 
 func newDialler(t *Tunnel, p *peer, through bool) *dialler {
@@ -52,6 +55,7 @@ func newDialler(t *Tunnel, p *peer, through bool) *dialler {
 func (d *dialler) wakeUp(fresh bool) {
 	if fresh {
 		d.fresh.Store(true)
+		d.tried = 0
 		if d.abort != nil {
 			d.abort()
 		}
@@ -103,6 +107,7 @@ func (d *dialler) next() time.Duration {
 		}
 	}
 	s := d.p.link.Load()
+	tried, thirds := d.round()
 	switch {
 	case !d.wants():
 		return never
@@ -111,6 +116,8 @@ func (d *dialler) next() time.Duration {
 	case s != nil && d.plan.attempts == 0:
 		d.plan.attempts++
 		return doubtTime
+	case 0 < tried && tried < thirds:
+		return jitter(100*time.Millisecond, 300*time.Millisecond)
 	}
 	most := d.t.tuning.Load().Retry
 	if d.through {
@@ -164,10 +171,24 @@ func (d *dialler) tell(cause error) {
 }
 
 func (d *dialler) timeout() time.Duration {
-	if d.through {
-		return throughTimeout
+	if !d.through {
+		return attemptTimeout
 	}
-	return attemptTimeout
+	if tried, thirds := d.round(); tried < thirds {
+		return throughTry
+	}
+	return throughTimeout
+}
+
+// round returns how many third peers have had their turn, and how many there are, of the
+// direct way none.
+func (d *dialler) round() (tried, thirds int) {
+	d.t.mu.Lock()
+	defer d.t.mu.Unlock()
+	if !d.through {
+		return 0, 0
+	}
+	return d.tried, len(d.thirds())
 }
 
 // target returns what is to be called now, and the life of its session.
@@ -196,19 +217,22 @@ func (d *dialler) target(abort context.CancelFunc) (to target, life context.Cont
 // chooseVia takes the next peer that the call could go through. It reports whether
 // there is one. t.mu is held.
 func (d *dialler) chooseVia() bool {
-	if len(d.p.addrs) == 0 {
-		return false
-	}
-	var third []*peer
-	for _, p := range d.t.hub.list() {
-		if s := p.link.Load(); p != d.p && s != nil && !s.relayed {
-			third = append(third, p)
-		}
-	}
-	if len(third) == 0 {
+	third := d.thirds()
+	if len(d.p.addrs) == 0 || len(third) == 0 {
 		return false
 	}
 	d.p.via.Store(third[d.turn%len(third)])
 	d.turn++
+	d.tried++
 	return true
+}
+
+// thirds returns the peers that may pass a call on. t.mu is held.
+func (d *dialler) thirds() (all []*peer) {
+	for _, p := range d.t.hub.list() {
+		if s := p.link.Load(); p != d.p && p.trusts(s) && !s.relayed {
+			all = append(all, p)
+		}
+	}
+	return all
 }

@@ -217,6 +217,60 @@ func TestDiallerThrough(t *testing.T) {
 			t.Errorf("3 is called through %v", got)
 		}
 	})
+	for _, test := range []struct {
+		name  string
+		takes time.Duration // the call through the right one
+		most  time.Duration // until there is a link
+	}{
+		{"only one of six passes it on", 500 * time.Millisecond, 9 * time.Second},
+		{"it passes it on slowly", 2 * time.Second, 40 * time.Second},
+	} {
+		sim(t, test.name, func(t *testing.T) {
+			w := newMesh(t, 8)
+			w.forbid(1, 2, true)
+			one := w.start(1, 3, 4, 5, 6, 7, 8)
+			one.hub.config.Mesh.Through = func(ctx context.Context, to netip.Addr) (net.Conn, error) {
+				wait := test.takes
+				if one.peer(2).via.Load().name != "gateway8" {
+					wait = time.Hour
+				}
+				select {
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				case <-time.After(wait):
+					return w.through(one, to)
+				}
+			}
+			for n := 3; n <= 8; n++ {
+				w.start(n, 1)
+				w.awaitLink(1, n, time.Second)
+			}
+			w.start(2)
+			w.knowAs(2, func(p *HubPeer) { p.Call = nil }, 1)
+			w.know(1, 2, 3, 4, 5, 6, 7, 8)
+			w.awaitLink(1, 2, test.most)
+		})
+	}
+	sim(t, "one that may be gone passes nothing on", func(t *testing.T) {
+		w := newMesh(t, 4)
+		w.forbid(1, 2, true)
+		w.forbid(2, 1, true)
+		one := w.start(1, 2, 3, 4)
+		for n := 3; n <= 4; n++ {
+			w.start(n, 1)
+			w.awaitLink(1, n, time.Second)
+		}
+		one.peer(3).doubt.Store(1 << 62)
+		d := one.peer(2).calls.diallers[1]
+		for range 2 {
+			one.mu.Lock()
+			found := d.chooseVia()
+			one.mu.Unlock()
+			if via := one.peer(2).via.Load(); !found || via.name != "gateway4" {
+				t.Errorf("called through %+v", via)
+			}
+		}
+	})
 	sim(t, "without an inner address", func(t *testing.T) {
 		w := newMesh(t, 3)
 		w.forbid(1, 2, true)
@@ -274,7 +328,7 @@ func TestDiallerTime(t *testing.T) {
 		for len(limits) > 0 {
 			seen[<-limits] = true
 		}
-		if len(seen) != 2 || !seen[[2]time.Duration{attemptTimeout}] || !seen[[2]time.Duration{1: throughTimeout}] {
+		if len(seen) != 3 || !seen[[2]time.Duration{attemptTimeout}] || !seen[[2]time.Duration{1: throughTry}] || !seen[[2]time.Duration{1: throughTimeout}] {
 			t.Errorf("limits are %v", seen)
 		}
 	})

@@ -33,8 +33,9 @@ const (
 	busy      = 30
 	calmPause = 10 * time.Second
 	// A gateway asks doubts times out of doubt as well, and then once in doubtPause: a peer
-	// whose link breaks all the time must not keep it from what nudges tell.
-	doubts     = 4
+	// whose link breaks all the time must not keep it from what nudges tell. Some of them
+	// may move in the same minute.
+	doubts     = 10
 	doubtPause = 30 * time.Second
 	// retryMin and retryMax bound the time to the next try when nexus does not answer.
 	retryMin = time.Second

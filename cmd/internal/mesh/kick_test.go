@@ -84,8 +84,8 @@ func TestDoubt(t *testing.T) {
 			count, _ := n.asked()
 			return count
 		}
-		if count := flap(10 * time.Second); count < doubts-1 || count > doubts+1 {
-			t.Errorf("asked %d times in 10 s", count)
+		if count := flap(2 * doubts * time.Second); count < doubts-1 || count > doubts+1 {
+			t.Errorf("asked %d times in %d s", count, 2*doubts)
 		}
 		if count := flap(10 * time.Minute); count < 20 || count > 80 { // and each time after 4, 8 and 16 s
 			t.Errorf("asked %d times in 10 minutes", count)
