@@ -15,7 +15,9 @@ import (
 //
 // They are known by their addresses and ports. Everything else between A and B goes into
 // the link that they carry, and C sees none of it. C passes them on by direct links only,
-// so there are no circles. B answers by the way that the last one came.
+// so there are no circles. Which third peers have a link with B is not known to A: what
+// opens a connection, its SYN, goes to many at once. Both ends answer by the way that the
+// last packet came.
 const (
 	// InnerPort is where a peer takes calls through third ones, InnerCallPort where they
 	// come from. Nothing else can be reached by these packets.
@@ -23,13 +25,12 @@ const (
 	InnerCallPort = 2003
 )
 
-// isCarrier reports whether a packet is, by its ports, part of a link through a third
-// peer. One with options is not: they may say that it goes on elsewhere.
-func isCarrier(p []byte) bool {
-	var tcp []byte
+// tcpOf returns a packet from its TCP header on, nil if it is none that is whole. One with
+// options is not taken either: they may say that it goes on elsewhere.
+func tcpOf(p []byte) (tcp []byte) {
 	switch {
 	case len(p) < ipv4Header:
-		return false
+		return nil
 	case p[0]>>4 == 4:
 		if p[0]&15 == ipv4Header/4 && p[9] == protocolTCP && binary.BigEndian.Uint16(p[6:])&0x3fff == 0 {
 			tcp = p[ipv4Header:]
@@ -38,10 +39,20 @@ func isCarrier(p []byte) bool {
 		tcp = p[ipv6Header:]
 	}
 	if len(tcp) < tcpHeader {
-		return false
+		return nil
 	}
-	return carries(binary.BigEndian.Uint16(tcp), binary.BigEndian.Uint16(tcp[2:]))
+	return tcp
 }
+
+// isCarrier reports whether a packet is, by its ports, part of a link through a third
+// peer.
+func isCarrier(p []byte) bool {
+	tcp := tcpOf(p)
+	return tcp != nil && carries(binary.BigEndian.Uint16(tcp), binary.BigEndian.Uint16(tcp[2:]))
+}
+
+// isCall reports whether such a packet opens the connection.
+func isCall(p []byte) bool { return tcpOf(p)[13]&(tcpSYN|tcpACK) == tcpSYN }
 
 // carries reports whether a link through a third peer runs between two ports.
 func carries(a, b uint16) bool {
@@ -65,20 +76,23 @@ func (h *hub) isInner(a netip.Addr) bool {
 }
 
 // carriedBy returns whom a packet of the host goes to that is part of a link through a
-// third peer, nil if there is no way; ok is false for all other packets.
-func (h *hub) carriedBy(p []byte) (to *peer, ok bool) {
+// third peer, none if there is no way; ok is false for all other packets.
+func (h *hub) carriedBy(p []byte) (to *peer, others []*peer, ok bool) {
 	if !h.isMesh() || !isCarrier(p) || !h.isInner(sourceOf(p)) {
-		return nil, false
+		return nil, nil, false
 	}
 	other := h.gateway(destinationOf(p))
 	if other == nil {
-		return nil, false
+		return nil, nil, false
 	}
-	via := other.via.Load()
-	if via == nil || !via.isDirect() {
-		return nil, true
+	to = other.via.Load()
+	if ways := other.ways.Load(); ways != nil && isCall(p) {
+		to, others = (*ways)[0], (*ways)[1:]
 	}
-	return via, true
+	if to != nil && !to.isDirect() {
+		to = nil
+	}
+	return to, others, true
 }
 
 // isDirect reports whether a peer has a link that is not one through a third peer.

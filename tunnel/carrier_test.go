@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -165,6 +166,66 @@ func TestCarrierCircles(t *testing.T) {
 				t.Errorf("gateway%d gets %x", e.n, p)
 			default:
 			}
+		}
+	})
+}
+
+// TestCarrierOpens calls through third gateways, of which one alone has a link with the
+// other end: the packet that opens the connection goes to all, the others go by the way
+// that an answer came.
+func TestCarrierOpens(t *testing.T) {
+	sim(t, "of four one passes it on", func(t *testing.T) {
+		w := newMesh(t, 6)
+		for _, n := range []int{1, 3, 4, 6} {
+			w.forbid(n, 2, true)
+			w.forbid(2, n, true)
+		}
+		one, two := w.start(1, 2, 3, 4, 5, 6), w.start(2, 1, 3, 4, 5, 6)
+		for n := 3; n <= 6; n++ {
+			w.start(n, 1, 2)
+			w.awaitLink(1, n, time.Second)
+		}
+		w.awaitLink(2, 5, time.Second)
+		w.awaitLink(1, 2, 10*time.Second)
+		p := one.peer(2)
+		one.mu.Lock()
+		p.calls.diallers[1].chooseWays() // the other end may have been the first to call
+		one.mu.Unlock()
+		p.via.Store(one.peer(4))
+		open := carrier(meshInner(1), meshInner(2), InnerCallPort, InnerPort)
+		answer := carrier(meshInner(2), meshInner(1), InnerPort, InnerCallPort)
+		goOn := carrier(meshInner(1), meshInner(2), InnerCallPort, InnerPort)
+		open[ipv4Header+13], answer[ipv4Header+13] = tcpSYN, tcpSYN|tcpACK
+		send := func(from *meshEnd, packet []byte, arrives *meshEnd) {
+			t.Helper()
+			from.device.in <- packet
+			synctest.Wait()
+			for _, e := range w.list {
+				var got [][]byte
+				for len(e.device.out) > 0 {
+					got = append(got, <-e.device.out)
+				}
+				if want := e == arrives; len(got) > 1 || (len(got) == 1) != want || want && !bytes.Equal(got[0], packet) {
+					t.Errorf("gateway%d gets %x", e.n, got)
+				}
+			}
+		}
+		send(one, goOn, nil) // 4 does not know the other end
+		send(one, open, two)
+		if via := two.peer(1).via.Load(); via != two.peer(5) {
+			t.Errorf("gateway2 answers through %v", via.name)
+		}
+		send(two, answer, one)
+		if via := p.via.Load(); via != one.peer(5) {
+			t.Errorf("gateway1 goes on through %v", via.name)
+		}
+		send(one, goOn, two)
+		sent := one.peer(3).count.insideIn.Load()
+		one.peer(3).link.Load().relayed = true // it must not become a circle
+		send(one, open, two)
+		one.peer(3).link.Load().relayed = false
+		if n := one.peer(3).count.insideIn.Load() - sent; n > 0 {
+			t.Errorf("%d calls go to a gateway that is not reached directly", n)
 		}
 	})
 }

@@ -63,7 +63,7 @@ func (t *Tunnel) readDevice() error {
 // read takes what the device gave, and returns a buffer for the next read.
 func (t *Tunnel) read(b *queue.Buffer) (next *queue.Buffer) {
 	o, p := parseOffload(b.Bytes, binary.NativeEndian), b.Bytes[HeaderSize:max(b.N, HeaderSize)]
-	to := t.peerTo(p)
+	to, others := t.peerTo(p)
 	to.count.insideBytesIn.Add(uint64(len(p)))
 	s := to.link.Load()
 	n, segments := o.headers(p)
@@ -82,6 +82,12 @@ func (t *Tunnel) read(b *queue.Buffer) (next *queue.Buffer) {
 		t.cut(to, s, o, p, n)
 	case o.kind == kindNone && o.finish(p):
 		t.forward(to, s, t.copied(p))
+		for _, other := range others {
+			if other.isDirect() {
+				other.count.insideBytesIn.Add(uint64(len(p)))
+				t.forward(other, other.link.Load(), t.copied(p))
+			}
+		}
 	default:
 		to.count.insideIn.Add(1)
 		to.count.dropOut(outMalformed, 1)
@@ -89,17 +95,18 @@ func (t *Tunnel) read(b *queue.Buffer) (next *queue.Buffer) {
 	return b
 }
 
-// peerTo returns who is to get a packet of the host, which may be anything.
-func (t *Tunnel) peerTo(p []byte) *peer {
+// peerTo returns who is to get a packet of the host, which may be anything. What calls
+// through third peers goes to others, too.
+func (t *Tunnel) peerTo(p []byte) (to *peer, others []*peer) {
 	if t.hub != nil {
-		if via, ok := t.hub.carriedBy(p); ok {
-			return cmp.Or(via, t.point)
+		if via, others, ok := t.hub.carriedBy(p); ok {
+			return cmp.Or(via, t.point), others
 		}
 		if to := t.hub.owner(destinationOf(p)); to != nil {
-			return to
+			return to, nil
 		}
 	}
-	return t.point
+	return t.point, nil
 }
 
 // copied returns a buffer of its own for bytes that were read.

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	// throughTimeout is what an attempt through a third peer is given: another one may
-	// have a link with both, and this one not. At first each has throughTry alone, and the
-	// next one's turn comes soon after: few ways take longer.
+	// throughTimeout is what an attempt through third peers is given: others may have a
+	// link with both ends, and these not.
 	throughTimeout = 3 * time.Second
-	throughTry     = time.Second
 	// throughRetry is the longest wait between two of these: a third peer may have come.
 	throughRetry = 5 * time.Second
+	// manyWays is how many third peers are asked to pass on one call.
+	manyWays = 32
 	// directMin and directMax bound the time from one attempt to the next to replace a
 	// link through a third peer by a direct one.
 	directMin = 30 * time.Second
@@ -40,9 +40,9 @@ type dialler struct {
 	told    reporter
 	toldAt  time.Duration // clock when a new cause may be logged
 
-	abort context.CancelFunc // of the attempt that is under way, nil for none; guarded by Tunnel.mu
-	turn  int                // of the third peers; guarded by Tunnel.mu
-	tried int                // of these, since a fresh start; guarded by Tunnel.mu
+	abort  context.CancelFunc // of the attempt that is under way, nil for none; guarded by Tunnel.mu
+	turn   int                // of the third peers; guarded by Tunnel.mu
+	called bool               // since a fresh start; guarded by Tunnel.mu
 }
 
 func newDialler(t *Tunnel, p *peer, through bool) *dialler {
@@ -55,7 +55,7 @@ func newDialler(t *Tunnel, p *peer, through bool) *dialler {
 func (d *dialler) wakeUp(fresh bool) {
 	if fresh {
 		d.fresh.Store(true)
-		d.tried = 0
+		d.called = false
 		if d.abort != nil {
 			d.abort()
 		}
@@ -107,23 +107,27 @@ func (d *dialler) next() time.Duration {
 		}
 	}
 	s := d.p.link.Load()
-	tried, thirds := d.round()
 	switch {
 	case !d.wants():
 		return never
-	case d.p.trusts(s):
+	case d.p.trusts(s) && d.hasCalled(): // else it is yet to do what it was woken for
 		return jitter(directMin, directMax)
 	case s != nil && d.plan.attempts == 0:
 		d.plan.attempts++
 		return doubtTime
-	case 0 < tried && tried < thirds:
-		return jitter(100*time.Millisecond, 300*time.Millisecond)
 	}
 	most := d.t.tuning.Load().Retry
 	if d.through {
 		most = min(most, throughRetry)
 	}
 	return d.plan.next(now, most)
+}
+
+// hasCalled reports whether there was an attempt since a fresh start.
+func (d *dialler) hasCalled() bool {
+	d.t.mu.Lock()
+	defer d.t.mu.Unlock()
+	return d.called
 }
 
 var (
@@ -171,24 +175,10 @@ func (d *dialler) tell(cause error) {
 }
 
 func (d *dialler) timeout() time.Duration {
-	if !d.through {
-		return attemptTimeout
+	if d.through {
+		return throughTimeout
 	}
-	if tried, thirds := d.round(); tried < thirds {
-		return throughTry
-	}
-	return throughTimeout
-}
-
-// round returns how many third peers have had their turn, and how many there are, of the
-// direct way none.
-func (d *dialler) round() (tried, thirds int) {
-	d.t.mu.Lock()
-	defer d.t.mu.Unlock()
-	if !d.through {
-		return 0, 0
-	}
-	return d.tried, len(d.thirds())
+	return attemptTimeout
 }
 
 // target returns what is to be called now, and the life of its session.
@@ -199,14 +189,14 @@ func (d *dialler) target(abort context.CancelFunc) (to target, life context.Cont
 	if c.key == nil {
 		return to, nil, errLeft
 	}
-	d.abort = abort
+	d.abort, d.called = abort, true
 	to, life = target{key: c.key, owner: d.p}, t.hub.life
 	endpoint, mesh := c.endpoint, t.hub.config.Mesh
 	if !d.through {
 		to.dial = func(ctx context.Context) (net.Conn, error) { return mesh.Dial(ctx, endpoint) }
 		return to, life, nil
 	}
-	if !d.chooseVia() {
+	if !d.chooseWays() {
 		return to, life, errNoThird
 	}
 	inner := d.p.addrs[0]
@@ -214,25 +204,22 @@ func (d *dialler) target(abort context.CancelFunc) (to target, life context.Cont
 	return to, life, nil
 }
 
-// chooseVia takes the next peer that the call could go through. It reports whether
-// there is one. t.mu is held.
-func (d *dialler) chooseVia() bool {
-	third := d.thirds()
+// chooseWays takes the next peers that the call could go through. It reports whether
+// there are any. t.mu is held.
+func (d *dialler) chooseWays() bool {
+	var third, ways []*peer
+	for _, p := range d.t.hub.list() {
+		if p != d.p && p.isDirect() {
+			third = append(third, p)
+		}
+	}
 	if len(d.p.addrs) == 0 || len(third) == 0 {
 		return false
 	}
-	d.p.via.Store(third[d.turn%len(third)])
-	d.turn++
-	d.tried++
-	return true
-}
-
-// thirds returns the peers that may pass a call on. t.mu is held.
-func (d *dialler) thirds() (all []*peer) {
-	for _, p := range d.t.hub.list() {
-		if s := p.link.Load(); p != d.p && p.trusts(s) && !s.relayed {
-			all = append(all, p)
-		}
+	for range min(len(third), manyWays) {
+		ways = append(ways, third[d.turn%len(third)])
+		d.turn++
 	}
-	return all
+	d.p.ways.Store(&ways)
+	return true
 }

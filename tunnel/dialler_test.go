@@ -197,14 +197,14 @@ func TestDiallerThrough(t *testing.T) {
 			d := one.peer(n).calls.diallers[1]
 			one.mu.Lock()
 			defer one.mu.Unlock()
-			for range 2 {
-				if d.chooseVia() {
-					names = append(names, d.p.via.Load().name)
+			if d.chooseWays() {
+				for _, p := range *d.p.ways.Load() {
+					names = append(names, p.name)
 				}
 			}
 			return names
 		}
-		for n, want := range map[int][]string{3: {"gateway4", "gateway4"}, 4: nil} {
+		for n, want := range map[int][]string{3: {"gateway4"}, 4: nil} {
 			if got := choose(n); !slices.Equal(got, want) {
 				t.Errorf("%d is called through %v, want %v", n, got, want)
 			}
@@ -213,62 +213,36 @@ func TestDiallerThrough(t *testing.T) {
 		w.awaitLink(1, 5, 10*time.Second)
 		time.Sleep(directMax) // it may be one through 4 at first
 		w.settled(1, 5, 0)
-		if got := choose(3); len(got) != 2 || got[0] == got[1] {
+		if got := choose(3); len(got) != 2 {
 			t.Errorf("3 is called through %v", got)
 		}
 	})
-	for _, test := range []struct {
-		name  string
-		takes time.Duration // the call through the right one
-		most  time.Duration // until there is a link
-	}{
-		{"only one of six passes it on", 500 * time.Millisecond, 9 * time.Second},
-		{"it passes it on slowly", 2 * time.Second, 40 * time.Second},
-	} {
-		sim(t, test.name, func(t *testing.T) {
-			w := newMesh(t, 8)
-			w.forbid(1, 2, true)
-			one := w.start(1, 3, 4, 5, 6, 7, 8)
-			one.hub.config.Mesh.Through = func(ctx context.Context, to netip.Addr) (net.Conn, error) {
-				wait := test.takes
-				if one.peer(2).via.Load().name != "gateway8" {
-					wait = time.Hour
-				}
-				select {
-				case <-ctx.Done():
-					return nil, ctx.Err()
-				case <-time.After(wait):
-					return w.through(one, to)
-				}
-			}
-			for n := 3; n <= 8; n++ {
-				w.start(n, 1)
-				w.awaitLink(1, n, time.Second)
-			}
-			w.start(2)
-			w.knowAs(2, func(p *HubPeer) { p.Call = nil }, 1)
-			w.know(1, 2, 3, 4, 5, 6, 7, 8)
-			w.awaitLink(1, 2, test.most)
-		})
-	}
-	sim(t, "one that may be gone passes nothing on", func(t *testing.T) {
-		w := newMesh(t, 4)
+	sim(t, "many third ones take turns", func(t *testing.T) {
+		const all = manyWays + 3
+		w := newMesh(t, all+2)
 		w.forbid(1, 2, true)
-		w.forbid(2, 1, true)
-		one := w.start(1, 2, 3, 4)
-		for n := 3; n <= 4; n++ {
+		peers := []int{2}
+		for n := 3; n <= all+2; n++ {
+			peers = append(peers, n)
 			w.start(n, 1)
+		}
+		one := w.start(1, peers...)
+		for n := 3; n <= all+2; n++ {
 			w.awaitLink(1, n, time.Second)
 		}
-		one.peer(3).doubt.Store(1 << 62)
-		d := one.peer(2).calls.diallers[1]
+		seen := make(map[string]int)
 		for range 2 {
-			one.mu.Lock()
-			found := d.chooseVia()
-			one.mu.Unlock()
-			if via := one.peer(2).via.Load(); !found || via.name != "gateway4" {
-				t.Errorf("called through %+v", via)
+			w.callThrough(1, 2)
+			ways := *one.peer(2).ways.Load()
+			if len(ways) != manyWays {
+				t.Errorf("a call goes through %d", len(ways))
 			}
+			for _, p := range ways {
+				seen[p.name]++
+			}
+		}
+		if len(seen) != all {
+			t.Errorf("two calls go through %d of %d", len(seen), all)
 		}
 	})
 	sim(t, "without an inner address", func(t *testing.T) {
@@ -328,7 +302,7 @@ func TestDiallerTime(t *testing.T) {
 		for len(limits) > 0 {
 			seen[<-limits] = true
 		}
-		if len(seen) != 3 || !seen[[2]time.Duration{attemptTimeout}] || !seen[[2]time.Duration{1: throughTry}] || !seen[[2]time.Duration{1: throughTimeout}] {
+		if len(seen) != 2 || !seen[[2]time.Duration{attemptTimeout}] || !seen[[2]time.Duration{1: throughTimeout}] {
 			t.Errorf("limits are %v", seen)
 		}
 	})
@@ -431,6 +405,42 @@ func TestDiallerBackToDirect(t *testing.T) {
 			t.Error("the link runs through the third one still")
 		}
 	})
+}
+
+// TestDiallerNewPlace tells where a peer is whose link runs through a third one: it is called
+// there soon, whatever the link has answered meanwhile.
+func TestDiallerNewPlace(t *testing.T) {
+	for _, wait := range []time.Duration{doubtTime / 3, 2 * doubtTime} {
+		sim(t, wait.String(), func(t *testing.T) {
+			w := newMesh(t, 3)
+			w.forbid(1, 2, true)
+			w.forbid(2, 1, true)
+			one := w.start(1, 2, 3)
+			w.start(2, 1, 3)
+			w.start(3, 1, 2)
+			w.awaitLink(1, 2, 4*time.Second)
+			w.settled(1, 2, 0)
+			w.forbid(1, 2, false)
+			w.mu.Lock()
+			w.gateway(2).endpoint = meshEndpoint(102)
+			w.mu.Unlock()
+			w.know(1, 2, 3)
+			time.Sleep(wait)
+			p := one.peer(2)
+			one.mu.Lock()
+			p.wake(false)
+			one.mu.Unlock()
+			time.Sleep(2 * time.Second)
+			if one.peer(2).link.Load().relayed {
+				t.Error("the link runs through the third one still")
+			}
+			w.called(1, 2, false)
+			time.Sleep(10 * time.Minute)
+			if n := w.called(1, 2, false); n > 0 {
+				t.Errorf("called %d times though there is a direct link", n)
+			}
+		})
+	}
 }
 
 // TestDiallerLateThird has the only third gateway come hours later.

@@ -112,6 +112,8 @@ func (w *meshWorld) through(from *meshEnd, to netip.Addr) (net.Conn, error) {
 			w.mu.Lock()
 			w.calls[meshCall{from.n, e.n, true}]++
 			w.mu.Unlock()
+			other := from.hub.gateway(to)
+			other.via.Store((*other.ways.Load())[0])
 			return e.arrive(netip.AddrPortFrom(meshInner(from.n), InnerCallPort), netip.AddrPortFrom(to, InnerPort)), nil
 		}
 	}

@@ -27,8 +27,9 @@ type peer struct {
 	behind []netip.Prefix
 
 	// Of a mesh.
-	doubt atomic.Int64         // clock since when an answer on the link counts, ns
-	via   atomic.Pointer[peer] // whom a link through a third peer goes through
+	doubt atomic.Int64            // clock since when an answer on the link counts, ns
+	via   atomic.Pointer[peer]    // whom a link through a third peer goes through
+	ways  atomic.Pointer[[]*peer] // whom a call for such a link goes through; nil: none yet
 
 	// Tunnel.mu guards the rest.
 	calls  equal

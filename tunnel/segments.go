@@ -31,6 +31,7 @@ const (
 
 	tcpChecksum = 16 // offset of the field
 	tcpSYN      = 0x02
+	tcpACK      = 0x10
 
 	// maxSegments is how many the peer may have this host cut from one packet: 64 KiB
 	// at an MTU of 576.
