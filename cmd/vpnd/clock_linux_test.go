@@ -77,9 +77,7 @@ func TestSuspend(t *testing.T) {
 			if r := sleeper.until("up", isUp); r.Links != links+1 {
 				t.Errorf("%d links, want one more than %d", r.Links, links)
 			}
-			if limit := 5 * time.Second; f.best() > limit {
-				t.Errorf("back after %v, more than %v", f.best(), limit)
-			}
+			f.within(t, 5*time.Second)
 		})
 	}
 }

@@ -374,9 +374,7 @@ func TestFixedPort(t *testing.T) {
 			tt.end()
 			return w.client.startAndReach(serverInner)
 		})
-		if limit := time.Second; f.median() > limit {
-			t.Errorf("%s: median %v, more than %v", tt.name, f.median(), limit)
-		}
+		f.within(t, time.Second)
 		w.client.stop()
 	}
 	// The server may be away as well, and the outage may be silent.
@@ -392,9 +390,7 @@ func TestFixedPort(t *testing.T) {
 		w.client.reaches(serverInner)
 		return time.Since(began)
 	})
-	if limit := 2 * time.Second; f.median() > limit {
-		t.Errorf("reset: median %v, more than %v", f.median(), limit)
-	}
+	f.within(t, 2*time.Second)
 }
 
 // TestDeviceDeleted takes the interface away under a running daemon.

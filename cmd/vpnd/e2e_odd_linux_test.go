@@ -59,6 +59,11 @@ func TestReloadPatience(t *testing.T) {
 		must(t, s.Signal(syscall.SIGHUP))
 		s.says("configuration reloaded")
 	}
+	links := make(map[*site]uint64) // on a busy machine the impatient ends may have had more than one
+	for s, to := range map[*site]netip.Addr{w.client: serverInner, w.server: clientInner} {
+		s.reaches(to)
+		links[s] = s.until("up", isUp).Links
+	}
 	must(t, w.path.Cut())
 	began := time.Now()
 	go w.client.ns.Ping(t.Context(), serverInner, lab.PingOptions{Count: 100, Interval: 50 * time.Millisecond})
@@ -70,8 +75,8 @@ func TestReloadPatience(t *testing.T) {
 	must(t, w.path.Heal())
 	for s, to := range map[*site]netip.Addr{w.client: serverInner, w.server: clientInner} {
 		s.reaches(to)
-		if r := s.until("up", isUp); r.Links != 1 {
-			t.Errorf("%s: %d links", s.name, r.Links)
+		if r := s.until("up", isUp); r.Links != links[s] {
+			t.Errorf("%s: %d links, had %d", s.name, r.Links, links[s])
 		}
 	}
 }

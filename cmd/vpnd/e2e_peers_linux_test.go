@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"net/netip"
@@ -259,7 +260,12 @@ func TestPeersCloned(t *testing.T) {
 		t.Errorf("clients are %+v", r.Peers)
 	}
 	// Taken out, both are.
-	w.leaves(w.client, func() { must(t, os.Remove(w.peer("client"))) })
+	mark := w.server.Stderr.Mark()
+	must(t, os.Remove(w.peer("client")))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := w.server.Stderr.WaitAfter(ctx, mark, `msg="link is down".*cause="key revoked"`) // of the one that has the link
+	must(t, err)
 	for _, s := range []*site{w.other, w.client, w.third, w.server} {
 		s.stop()
 	}

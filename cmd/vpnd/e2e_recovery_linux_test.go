@@ -23,21 +23,30 @@ const outerPort = 24741
 // figures are measurements of the same thing, shortest first. One alone says
 // little on a machine that does other things too, so limits hold for the median;
 // where that would test the machine more than the program, for the best.
-type figures []time.Duration
+type figures struct {
+	sorted []time.Duration
+	stall  time.Duration // how long the machine stood still meanwhile
+}
 
 func measure(t *testing.T, what string, n int, once func() time.Duration) figures {
 	t.Helper()
-	f := make(figures, n)
-	for i := range f {
-		f[i] = once()
+	f, standstill := figures{}, lab.Standstill()
+	for range n {
+		f.sorted = append(f.sorted, once())
 	}
-	slices.Sort(f)
-	t.Logf("%s: best %v, median %v, worst %v of %d", what, f[0], f.median(), f[n-1], n)
+	f.stall = standstill()
+	slices.Sort(f.sorted)
+	t.Logf("%s: best %v, median %v, worst %v of %d", what, f.sorted[0], f.sorted[n/2], f.sorted[n-1], n)
 	return f
 }
 
-func (f figures) best() time.Duration   { return f[0] }
-func (f figures) median() time.Duration { return f[len(f)/2] }
+// within wants the median to be at most limit.
+func (f figures) within(t *testing.T, limit time.Duration) {
+	t.Helper()
+	if median := f.sorted[len(f.sorted)/2]; median > limit+10*f.stall {
+		t.Errorf("median %v, more than %v; the machine stood still for %v", median, limit, f.stall)
+	}
+}
 
 // talk is an inner TCP connection that has to live through what a test does.
 type talk struct {
@@ -114,13 +123,18 @@ func TestFirstReply(t *testing.T) {
 	w.configure()
 	w.server.start()
 	w.server.says("interface is up")
-	f := measure(t, "first reply after the client's start", 9, func() time.Duration {
-		took := w.client.startAndReach(serverInner)
-		w.client.stop()
-		return took
-	})
-	if limit := 50 * time.Millisecond; f.best() > limit {
-		t.Errorf("first reply takes %v at best, more than %v", f.best(), limit)
+	const limit = 50 * time.Millisecond
+	best := time.Hour
+	for began := time.Now(); best > limit && time.Since(began) < patience; { // a machine with other work is at rest now and then
+		f := measure(t, "first reply after the client's start", 9, func() time.Duration {
+			took := w.client.startAndReach(serverInner)
+			w.client.stop()
+			return took
+		})
+		best = min(best, f.sorted[0])
+	}
+	if best > limit {
+		t.Errorf("first reply takes %v at best, more than %v", best, limit)
 	}
 }
 
@@ -158,9 +172,7 @@ func TestOuterReset(t *testing.T) {
 				w.client.until("up once more", func(r report) bool { return r.Links == links })
 				return took
 			})
-			if f.median() > tt.limit {
-				t.Errorf("median %v, more than %v", f.median(), tt.limit)
-			}
+			f.within(t, tt.limit)
 		})
 	}
 }
@@ -192,9 +204,7 @@ func TestKilledEnd(t *testing.T) {
 				t.Logf("inner connection goes on after %v", inner.goesOn())
 				return took
 			})
-			if limit := 3 * time.Second; f.median() > limit {
-				t.Errorf("median %v, more than %v", f.median(), limit)
-			}
+			f.within(t, 3*time.Second)
 		})
 	}
 }
@@ -209,12 +219,7 @@ func TestSilentCut(t *testing.T) {
 	f := measure(t, "back after the cut is healed", 3, func() time.Duration {
 		w.settled()
 		cut := func() { must(t, w.path.Cut()); inner.speaksIntoTheVoid() }
-		for _, d := range deaths(cut, w.client, w.server) {
-			t.Logf("link declared dead %v after the last frame", d)
-			if want := 3 * time.Second; (d - want).Abs() > time.Second {
-				t.Errorf("link declared dead %v after the last frame, want %v within a second", d, want)
-			}
-		}
+		die(t, 3*time.Second, cut, w.client, w.server)
 		began := time.Now()
 		must(t, w.path.Heal())
 		w.client.reaches(serverInner)
@@ -222,9 +227,7 @@ func TestSilentCut(t *testing.T) {
 		t.Logf("inner connection goes on after %v", inner.goesOn())
 		return took
 	})
-	if limit := 2 * time.Second; f.median() > limit {
-		t.Errorf("median %v, more than %v", f.median(), limit)
-	}
+	f.within(t, 2*time.Second)
 }
 
 // TestOutage takes the way for longer than a kernel tries that sends again each second, and
@@ -370,25 +373,31 @@ func TestStalls(t *testing.T) {
 	}
 }
 
-// deaths does something after which the links are given up for their silence, and
-// returns how long each one's was: by the clock of the daemon, which no slow test
-// distorts.
-func deaths(do func(), sites ...*site) (took []time.Duration) {
-	marks := make([]int64, len(sites))
+// die does something after which the links are given up, when they have been silent for
+// some time: by the clock of the daemon, which no slow test distorts.
+func die(t *testing.T, silence time.Duration, do func(), sites ...*site) {
+	t.Helper()
+	marks, standstill := make([]int64, len(sites)), lab.Standstill()
 	for i, s := range sites {
 		marks[i] = s.Stderr.Mark()
 	}
 	do()
+	took := make([]time.Duration, len(sites))
 	for i, s := range sites {
-		ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		said, err := s.Stderr.WaitAfter(ctx, marks[i], `msg="link is down".*cause="no answer from the peer for (\S+)"`)
 		cancel()
-		must(s.t, err)
-		d, err := time.ParseDuration(said[1])
-		must(s.t, err)
-		took = append(took, d)
+		must(t, err)
+		took[i], err = time.ParseDuration(said[1])
+		must(t, err)
 	}
-	return took
+	stall := standstill()
+	for _, d := range took {
+		t.Logf("link declared dead %v after the last frame", d)
+		if d < silence-time.Second || d > silence+time.Second+10*stall {
+			t.Errorf("link declared dead %v after the last frame, want %v within a second; the machine stood still for %v", d, silence, stall)
+		}
+	}
 }
 
 func TestRedialSignal(t *testing.T) {
@@ -408,9 +417,7 @@ func TestRedialSignal(t *testing.T) {
 		inner.goesOn()
 		return took
 	})
-	if limit := 300 * time.Millisecond; f.median() > limit {
-		t.Errorf("median %v, more than %v", f.median(), limit)
-	}
+	f.within(t, 300*time.Millisecond)
 	w.server.says(`msg="link is down".*cause="peer closed the link: shutdown"`)
 }
 

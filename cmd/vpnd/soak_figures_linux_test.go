@@ -161,7 +161,7 @@ func (k *soak) finish() {
 			k.t.Errorf("%s: only %d sizes of datagrams have come", s.name, n)
 		}
 	}
-	if least := max(1, uint64(f.took/time.Minute)); f.rekeys < least || f.ratchets < least {
+	if least := max(1, uint64(*soakTime/time.Minute)); f.rekeys < least || f.ratchets < least {
 		k.t.Errorf("only %d rekeys and %d ratchets in %v", f.rekeys, f.ratchets, f.took)
 	}
 	for _, name := range []string{"out queue_full", "out no_link", "out link_lost", "kernel's queue", "on a broken line"} {

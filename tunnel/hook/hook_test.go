@@ -76,6 +76,12 @@ func (j *journal) Handle(_ context.Context, r slog.Record) error {
 func (j *journal) logger() *slog.Logger { return slog.New(j) }
 
 // expect compares the whole log.
+func (j *journal) has(line string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Contains(j.lines, line)
+}
+
 func (j *journal) expect(t *testing.T, want ...string) {
 	t.Helper()
 	j.mu.Lock()

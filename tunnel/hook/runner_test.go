@@ -187,6 +187,9 @@ func TestRunnerStop(t *testing.T) {
 	begun()
 	r.Start("b", s.quick("second"))
 	r.Start("a", s.quick("third"))
+	for !s.log.has("first begins") { // it is on its way
+		time.Sleep(time.Millisecond)
+	}
 	stopped := make(chan struct{})
 	go func() { r.Stop(time.Millisecond); close(stopped) }()
 	for waits := true; waits; time.Sleep(time.Millisecond) {
