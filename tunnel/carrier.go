@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
 )
 
 // Two peers of a mesh that cannot reach each other have their link through a third one,
@@ -16,8 +19,8 @@ import (
 // They are known by their addresses and ports. Everything else between A and B goes into
 // the link that they carry, and C sees none of it. C passes them on by direct links only,
 // so there are no circles. Which third peers have a link with B is not known to A: what
-// opens a connection, its SYN, goes to many at once. Both ends answer by the way that the
-// last packet came.
+// opens a connection, its SYN, goes to many at once. B takes the first one, and both ends
+// answer by the way that the last packet came.
 const (
 	// InnerPort is where a peer takes calls through third ones, InnerCallPort where they
 	// come from. Nothing else can be reached by these packets.
@@ -52,7 +55,9 @@ func isCarrier(p []byte) bool {
 }
 
 // isCall reports whether such a packet opens the connection.
-func isCall(p []byte) bool { return tcpOf(p)[13]&(tcpSYN|tcpACK) == tcpSYN }
+func isCall(p []byte) bool {
+	return tcpOf(p)[tcpFlags]&(tcpFIN|tcpSYN|tcpRST|tcpACK) == tcpSYN
+}
 
 // carries reports whether a link through a third peer runs between two ports.
 func carries(a, b uint16) bool {
@@ -85,14 +90,17 @@ func (h *hub) carriedBy(p []byte) (to *peer, others []*peer, ok bool) {
 	if other == nil {
 		return nil, nil, false
 	}
-	to = other.via.Load()
 	if ways := other.ways.Load(); ways != nil && isCall(p) {
-		to, others = (*ways)[0], (*ways)[1:]
+		i := slices.IndexFunc(*ways, (*peer).isDirect)
+		if i < 0 {
+			return nil, nil, true
+		}
+		return (*ways)[i], (*ways)[i+1:], true
 	}
-	if to != nil && !to.isDirect() {
+	if to = other.via.Load(); to != nil && !to.isDirect() {
 		to = nil
 	}
-	return to, others, true
+	return to, nil, true
 }
 
 // isDirect reports whether a peer has a link that is not one through a third peer.
@@ -103,25 +111,57 @@ func (p *peer) isDirect() bool {
 
 // carry says what becomes of a packet that came from a peer and is part of a link
 // through a third one: it goes on to the other end, or, for nil, to the host, which is
-// that end. ok is false for all other packets.
-func (g *gate) carry(p []byte) (to *peer, ok bool) {
+// that end. One that has come by another way is not fresh. ok is false for all other
+// packets.
+func (g *gate) carry(p []byte) (to *peer, fresh, ok bool) {
 	hub := g.t.hub
 	if !hub.isMesh() || !isCarrier(p) {
-		return nil, false
+		return nil, false, false
 	}
 	from, dst := hub.gateway(sourceOf(p)), destinationOf(p)
 	if from == nil || !g.from.isDirect() {
-		return nil, false
+		return nil, false, false
 	}
 	if from != g.from {
 		if !hub.isInner(dst) {
-			return nil, false
+			return nil, false, false
 		}
-		from.via.Store(g.from)
-		return nil, true
+		if fresh = from.opens(p, g.t.clock()); fresh {
+			from.via.Store(g.from)
+		}
+		return nil, fresh, true
 	}
 	to = hub.gateway(dst)
-	return to, to != nil && to != g.from && to.isDirect()
+	return to, true, to != nil && to != g.from && to.isDirect()
+}
+
+// copyTime is how long copies of a call may come one after the other. After that, it is
+// the caller that calls again, as nobody has answered.
+const copyTime = 500 * time.Millisecond
+
+// opening is the last call that a peer has made through third ones.
+type opening struct {
+	number uint32 // of its first byte, which each call has another one of
+	at     int64  // clock when it came, ns
+	goesOn atomic.Bool
+}
+
+// opens notes what becomes of a peer's calls, and reports whether a packet is fresh: a copy
+// would turn a connection to a slower way.
+func (p *peer) opens(packet []byte, now int64) (fresh bool) {
+	last, tcp := p.opening.Load(), tcpOf(packet)
+	if !isCall(packet) {
+		if last != nil && binary.BigEndian.Uint16(tcp) == InnerCallPort && !last.goesOn.Load() {
+			last.goesOn.Store(true)
+		}
+		return true
+	}
+	number := binary.BigEndian.Uint32(tcp[tcpNumber:])
+	if last != nil && last.number == number && (last.goesOn.Load() || now-last.at < int64(copyTime)) {
+		return false
+	}
+	p.opening.Store(&opening{number: number, at: now})
+	return true
 }
 
 // through returns the name of the peer that a link runs through, "" for a direct one.

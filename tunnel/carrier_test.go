@@ -189,7 +189,9 @@ func TestCarrierOpens(t *testing.T) {
 		w.awaitLink(1, 2, 10*time.Second)
 		p := one.peer(2)
 		one.mu.Lock()
-		p.calls.diallers[1].chooseWays() // the other end may have been the first to call
+		d := p.calls.diallers[1]
+		d.alone = false
+		d.chooseWays() // the other end may have been the first to call
 		one.mu.Unlock()
 		p.via.Store(one.peer(4))
 		open := carrier(meshInner(1), meshInner(2), InnerCallPort, InnerPort)
@@ -215,6 +217,13 @@ func TestCarrierOpens(t *testing.T) {
 		if via := two.peer(1).via.Load(); via != two.peer(5) {
 			t.Errorf("gateway2 answers through %v", via.name)
 		}
+		two.peer(1).via.Store(two.peer(4))
+		send(one, open, nil) // a copy
+		if via := two.peer(1).via.Load(); via != two.peer(4) || two.Stats().DropsIn["copy"] != 1 {
+			t.Errorf("gateway2 answers through %v after a copy, drops are %v", via.name, two.Stats().DropsIn)
+		}
+		time.Sleep(copyTime)
+		send(one, open, two)
 		send(two, answer, one)
 		if via := p.via.Load(); via != one.peer(5) {
 			t.Errorf("gateway1 goes on through %v", via.name)
@@ -222,12 +231,48 @@ func TestCarrierOpens(t *testing.T) {
 		send(one, goOn, two)
 		sent := one.peer(3).count.insideIn.Load()
 		one.peer(3).link.Load().relayed = true // it must not become a circle
+		open[ipv4Header+tcpNumber]++
 		send(one, open, two)
 		one.peer(3).link.Load().relayed = false
 		if n := one.peer(3).count.insideIn.Load() - sent; n > 0 {
 			t.Errorf("%d calls go to a gateway that is not reached directly", n)
 		}
 	})
+}
+
+// TestCarrierCopies has packets come that open a connection, and others.
+func TestCarrierCopies(t *testing.T) {
+	p := new(peer)
+	now := int64(time.Hour)
+	for i, step := range []struct {
+		after    time.Duration
+		flags    byte
+		from, to uint16
+		number   byte
+		fresh    bool
+	}{
+		{0, tcpACK, InnerCallPort, InnerPort, 1, true},
+		{0, tcpSYN, InnerCallPort, InnerPort, 1, true},
+		{copyTime - 1, tcpSYN, InnerCallPort, InnerPort, 1, false},
+		{1, tcpSYN, InnerCallPort, InnerPort, 1, true}, // sent again
+		{0, tcpSYN, InnerCallPort, InnerPort, 2, true},
+		{1, tcpSYN, InnerCallPort, InnerPort, 2, false},
+		{time.Hour, tcpACK, InnerPort, InnerCallPort, 2, true}, // of a connection the other way
+		{0, tcpSYN, InnerCallPort, InnerPort, 2, true},
+		{1, tcpACK, InnerCallPort, InnerPort, 2, true},
+		{time.Hour, tcpSYN, InnerCallPort, InnerPort, 2, false},
+		{0, tcpSYN | tcpACK, InnerCallPort, InnerPort, 2, true},
+		{0, tcpSYN | tcpRST, InnerCallPort, InnerPort, 2, true},
+		{0, tcpSYN | tcpFIN, InnerCallPort, InnerPort, 2, true},
+		{0, tcpSYN, InnerCallPort, InnerPort, 3, true},
+	} {
+		packet := carrier(meshInner(1), meshInner(2), step.from, step.to)
+		packet[ipv4Header+tcpFlags], packet[ipv4Header+tcpNumber+3] = step.flags, step.number
+		now += int64(step.after)
+		if fresh := p.opens(packet, now); fresh != step.fresh {
+			t.Errorf("step %d: fresh is %v", i, fresh)
+		}
+	}
 }
 
 // TestIsCarrier has packets that are not quite those of a link through a third gateway.

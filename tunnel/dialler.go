@@ -43,6 +43,7 @@ type dialler struct {
 	abort  context.CancelFunc // of the attempt that is under way, nil for none; guarded by Tunnel.mu
 	turn   int                // of the third peers; guarded by Tunnel.mu
 	called bool               // since a fresh start; guarded by Tunnel.mu
+	alone  bool               // the next call goes through one third peer; guarded by Tunnel.mu
 }
 
 func newDialler(t *Tunnel, p *peer, through bool) *dialler {
@@ -55,7 +56,7 @@ func newDialler(t *Tunnel, p *peer, through bool) *dialler {
 func (d *dialler) wakeUp(fresh bool) {
 	if fresh {
 		d.fresh.Store(true)
-		d.called = false
+		d.called, d.alone = false, false
 		if d.abort != nil {
 			d.abort()
 		}
@@ -154,7 +155,9 @@ func (d *dialler) attempt(ctx context.Context) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	d.abort = nil
+	if d.abort = nil; d.through {
+		d.p.ways.Store(nil)
+	}
 	if err != nil && err != errLeft && d.p.link.Load() == nil && !d.through && ctx.Err() == nil {
 		d.p.reason = err.Error()
 		d.tell(fmt.Errorf("%s: %w", d.p.name, err))
@@ -216,7 +219,12 @@ func (d *dialler) chooseWays() bool {
 	if len(d.p.addrs) == 0 || len(third) == 0 {
 		return false
 	}
-	for range min(len(third), manyWays) {
+	many := min(len(third), manyWays)
+	if d.alone { // one that answers in the peer's name must not have all calls
+		many = 1
+	}
+	d.alone = !d.alone
+	for range many {
 		ways = append(ways, third[d.turn%len(third)])
 		d.turn++
 	}

@@ -197,7 +197,7 @@ func TestDiallerThrough(t *testing.T) {
 			d := one.peer(n).calls.diallers[1]
 			one.mu.Lock()
 			defer one.mu.Unlock()
-			if d.chooseWays() {
+			if d.alone = false; d.chooseWays() {
 				for _, p := range *d.p.ways.Load() {
 					names = append(names, p.name)
 				}
@@ -230,19 +230,28 @@ func TestDiallerThrough(t *testing.T) {
 		for n := 3; n <= all+2; n++ {
 			w.awaitLink(1, n, time.Second)
 		}
-		seen := make(map[string]int)
-		for range 2 {
-			w.callThrough(1, 2)
-			ways := *one.peer(2).ways.Load()
-			if len(ways) != manyWays {
-				t.Errorf("a call goes through %d", len(ways))
-			}
+		p, seen := one.peer(2), make(map[string]bool)
+		var many []int
+		one.mu.Lock()
+		one.hub.config.Mesh.Through = func(context.Context, netip.Addr) (net.Conn, error) {
+			ways := *p.ways.Load()
 			for _, p := range ways {
-				seen[p.name]++
+				seen[p.name] = true
 			}
+			many = append(many, len(ways))
+			return nil, errTest
 		}
-		if len(seen) != all {
-			t.Errorf("two calls go through %d of %d", len(seen), all)
+		d := p.calls.diallers[1]
+		d.wakeUp(true)
+		one.mu.Unlock()
+		time.Sleep(8 * time.Second)
+		one.mu.Lock()
+		defer one.mu.Unlock()
+		if len(many) < 4 || !slices.Equal(many[:4], []int{manyWays, 1, manyWays, 1}) || len(seen) != all {
+			t.Errorf("calls go through %v, %d of %d in all", many, len(seen), all)
+		}
+		if p.ways.Load() != nil {
+			t.Error("what looks like a call goes through all of them still")
 		}
 	})
 	sim(t, "without an inner address", func(t *testing.T) {

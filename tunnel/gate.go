@@ -75,8 +75,8 @@ func (g *gate) cross(to *peer, size int) {
 // for a reason, it goes to another client, or to the host for nil.
 func (g *gate) judge(p []byte) (to *peer, why dropIn, ok bool) {
 	hub, dst := g.t.hub, destinationOf(p)
-	if to, ok := g.carry(p); ok {
-		return to, 0, true
+	if to, fresh, ok := g.carry(p); ok {
+		return to, inCopy, fresh
 	}
 	switch {
 	case isLocal(p):

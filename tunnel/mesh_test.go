@@ -113,7 +113,9 @@ func (w *meshWorld) through(from *meshEnd, to netip.Addr) (net.Conn, error) {
 			w.calls[meshCall{from.n, e.n, true}]++
 			w.mu.Unlock()
 			other := from.hub.gateway(to)
-			other.via.Store((*other.ways.Load())[0])
+			if ways := other.ways.Load(); ways != nil {
+				other.via.Store((*ways)[0])
+			}
 			return e.arrive(netip.AddrPortFrom(meshInner(from.n), InnerCallPort), netip.AddrPortFrom(to, InnerPort)), nil
 		}
 	}

@@ -27,9 +27,10 @@ type peer struct {
 	behind []netip.Prefix
 
 	// Of a mesh.
-	doubt atomic.Int64            // clock since when an answer on the link counts, ns
-	via   atomic.Pointer[peer]    // whom a link through a third peer goes through
-	ways  atomic.Pointer[[]*peer] // whom a call for such a link goes through; nil: none yet
+	doubt   atomic.Int64            // clock since when an answer on the link counts, ns
+	via     atomic.Pointer[peer]    // whom a link through a third peer goes through
+	ways    atomic.Pointer[[]*peer] // whom a call for such a link goes through; nil: there is none
+	opening atomic.Pointer[opening] // the peer's last one; nil: none
 
 	// Tunnel.mu guards the rest.
 	calls  equal

@@ -30,7 +30,11 @@ const (
 	kindTCPv6    = 4
 
 	tcpChecksum = 16 // offset of the field
+	tcpNumber   = 4  // the same
+	tcpFlags    = 13 // the same
+	tcpFIN      = 0x01
 	tcpSYN      = 0x02
+	tcpRST      = 0x04
 	tcpACK      = 0x10
 
 	// maxSegments is how many the peer may have this host cut from one packet: 64 KiB

@@ -180,6 +180,7 @@ const (
 	inMulticast               // to a group, or broadcast
 	inOuter                   // to an address that the tunnels themselves run between, or of the host alone
 	inRouted                  // with a way of its own: source routing
+	inCopy                    // of a call through third peers, of which one has come
 	inCount
 )
 
@@ -197,7 +198,7 @@ const (
 
 var (
 	outNames     = [outCount]string{"no_link", "queue_full", "too_long", "malformed", "link_lost", "device_read", "unwanted", "waited", "no_peer"}
-	inNames      = [inCount]string{"malformed", "too_old", "device_write", "discovery", "spoofed", "client_to_client", "multicast", "outer_address", "source_route"}
+	inNames      = [inCount]string{"malformed", "too_old", "device_write", "discovery", "spoofed", "client_to_client", "multicast", "outer_address", "source_route", "copy"}
 	refusedNames = [refusedCount]string{"address", "door", "replay", "silent", "terms", "no_confirm", "crowd", "number"}
 )
 
