@@ -141,7 +141,7 @@ const copyTime = 500 * time.Millisecond
 
 // opening is the last call that a peer has made through third ones.
 type opening struct {
-	number uint32 // of its first byte, which each call has another one of
+	number uint32 // sequence number: each call has another one, and goes on with the next
 	at     int64  // clock when it came, ns
 	goesOn atomic.Bool
 }
@@ -150,13 +150,17 @@ type opening struct {
 // would turn a connection to a slower way.
 func (p *peer) opens(packet []byte, now int64) (fresh bool) {
 	last, tcp := p.opening.Load(), tcpOf(packet)
+	number, flags := binary.BigEndian.Uint32(tcp[tcpNumber:]), tcp[tcpFlags]
 	if !isCall(packet) {
-		if last != nil && binary.BigEndian.Uint16(tcp) == InnerCallPort && !last.goesOn.Load() {
+		switch {
+		case last == nil || binary.BigEndian.Uint16(tcp) != InnerCallPort:
+		case flags&tcpRST != 0:
+			p.opening.Store(nil) // an old connection was in the way: the call comes again
+		case flags&tcpACK != 0 && number == last.number+1:
 			last.goesOn.Store(true)
 		}
 		return true
 	}
-	number := binary.BigEndian.Uint32(tcp[tcpNumber:])
 	if last != nil && last.number == number && (last.goesOn.Load() || now-last.at < int64(copyTime)) {
 		return false
 	}

@@ -259,11 +259,20 @@ func TestCarrierCopies(t *testing.T) {
 		{1, tcpSYN, InnerCallPort, InnerPort, 2, false},
 		{time.Hour, tcpACK, InnerPort, InnerCallPort, 2, true}, // of a connection the other way
 		{0, tcpSYN, InnerCallPort, InnerPort, 2, true},
-		{1, tcpACK, InnerCallPort, InnerPort, 2, true},
+		{1, tcpACK, InnerCallPort, InnerPort, 2, true}, // of an older connection
+		{1, tcpFIN, InnerCallPort, InnerPort, 3, true}, // of none
+		{time.Hour, tcpSYN, InnerCallPort, InnerPort, 2, true},
+		{1, tcpACK, InnerPort, InnerCallPort, 3, true},
+		{time.Hour, tcpSYN, InnerCallPort, InnerPort, 2, true},
+		{1, tcpACK, InnerCallPort, InnerPort, 3, true},
 		{time.Hour, tcpSYN, InnerCallPort, InnerPort, 2, false},
 		{0, tcpSYN | tcpACK, InnerCallPort, InnerPort, 2, true},
-		{0, tcpSYN | tcpRST, InnerCallPort, InnerPort, 2, true},
 		{0, tcpSYN | tcpFIN, InnerCallPort, InnerPort, 2, true},
+		{0, tcpSYN, InnerCallPort, InnerPort, 2, false},
+		{0, tcpRST, InnerPort, InnerCallPort, 2, true},
+		{0, tcpSYN, InnerCallPort, InnerPort, 2, false},
+		{0, tcpRST, InnerCallPort, InnerPort, 2, true},
+		{0, tcpSYN, InnerCallPort, InnerPort, 2, true},
 		{0, tcpSYN, InnerCallPort, InnerPort, 3, true},
 	} {
 		packet := carrier(meshInner(1), meshInner(2), step.from, step.to)

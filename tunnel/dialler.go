@@ -155,7 +155,8 @@ func (d *dialler) attempt(ctx context.Context) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if d.abort = nil; d.through {
+	d.abort = nil
+	if d.through {
 		d.p.ways.Store(nil)
 	}
 	if err != nil && err != errLeft && d.p.link.Load() == nil && !d.through && ctx.Err() == nil {

@@ -18,7 +18,7 @@ func TestNames(t *testing.T) {
 		want  string
 	}{
 		{"out", outNames[:], "no_link queue_full too_long malformed link_lost device_read unwanted waited no_peer"},
-		{"in", inNames[:], "malformed too_old device_write discovery spoofed client_to_client multicast outer_address source_route"},
+		{"in", inNames[:], "malformed too_old device_write discovery spoofed client_to_client multicast outer_address source_route copy"},
 		{"refused", refusedNames[:], "address door replay silent terms no_confirm crowd number"},
 	} {
 		if got := strings.Join(test.names, " "); got != test.want {
@@ -50,7 +50,7 @@ func TestCounters(t *testing.T) {
 	}
 	if want := map[string]uint64{
 		"malformed": 10, "too_old": 20, "device_write": 30, "discovery": 40, "spoofed": 50, "client_to_client": 60,
-		"multicast": 70, "outer_address": 80, "source_route": 90,
+		"multicast": 70, "outer_address": 80, "source_route": 90, "copy": 100,
 	}; !maps.Equal(s.DropsIn, want) {
 		t.Errorf("drops in are %v", s.DropsIn)
 	}

@@ -37,7 +37,7 @@ func TestStatusFields(t *testing.T) {
 			"inside":    "packets_in packets_out bytes_in bytes_out",
 			"wire":      "packets_in packets_out bytes_in bytes_out",
 			"drops_out": "no_link queue_full too_long malformed link_lost device_read unwanted waited no_peer",
-			"drops_in":  "malformed too_old device_write discovery spoofed client_to_client multicast outer_address source_route",
+			"drops_in":  "malformed too_old device_write discovery spoofed client_to_client multicast outer_address source_route copy",
 			"refused":   "address door replay silent terms no_confirm crowd number",
 		} {
 			object, _ := names[field].(map[string]any)
