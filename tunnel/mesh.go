@@ -121,14 +121,17 @@ func (t *Tunnel) mistrust(p *peer) {
 	p.wake(true)
 }
 
+// errGivenUp ends a link without a good-bye, for the answer to which nobody waits.
+var errGivenUp = errors.New("given up to call again")
+
 // mistrustAll mistrusts all links. A second one goes: it is as likely to be dead, and one
-// through a third peer has the ports that another call like it needs.
+// through a third peer has the ports that another call like it needs, at once.
 func (t *Tunnel) mistrustAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, p := range t.hub.peers {
 		if spare := p.calls.spare; spare != nil {
-			spare.end(errDisplaced)
+			spare.end(errGivenUp)
 		}
 		t.mistrust(p)
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -469,8 +470,21 @@ func TestMeshMoved(t *testing.T) {
 		if links[0].ctx.Err() != nil || x.p.trusts(links[0]) || asked(links[0]) != 1 {
 			t.Error("the one that is used is not asked")
 		}
-		if context.Cause(links[1].ctx) != errDisplaced {
+		if context.Cause(links[1].ctx) != errGivenUp {
 			t.Error("the other one stays")
+		}
+	})
+	sim(t, "its ports are free at once", func(t *testing.T) {
+		w, one, _ := linkOf(t, 1)
+		w.callAgain(1, 2)
+		spare := one.spare(2)
+		way := spare.conn.(*pipeEnd).pipe
+		way.client.hold(true) // no answer comes
+		way.server.hold(true)
+		one.Redial()
+		synctest.Wait()
+		if _, err := spare.conn.Write([]byte{0}); err == nil {
+			t.Error("the connection is there still")
 		}
 	})
 }

@@ -298,7 +298,7 @@ func (s *session) hangUp(cause error) {
 	if errors.As(cause, &c) {
 		reason = c.reason
 	}
-	dead := s.send.broken || errors.Is(cause, ErrNoAnswer) || errors.Is(cause, errLine) || c != nil && c.peer ||
+	dead := s.send.broken || errors.Is(cause, ErrNoAnswer) || errors.Is(cause, errLine) || errors.Is(cause, errGivenUp) || c != nil && c.peer ||
 		s.line != nil && reason == closeDisplaced // the peer started anew: it has forgotten this session
 	s.hangUpConn(!dead && s.send.goodbye(reason))
 }
