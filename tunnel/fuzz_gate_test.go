@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/gaissmai/bart"
 )
@@ -48,8 +49,10 @@ func FuzzGate(f *testing.F) {
 // or part of a link between another gateway and this one.
 func FuzzCarrier(f *testing.F) {
 	inner, one, two := address("10.200.0.1"), hubAddrs(1)[0], hubAddrs(2)[0]
+	call := carrier(two, inner, InnerCallPort, InnerPort)
+	call[ipv4Header+tcpFlags] = tcpSYN
 	for _, seed := range [][]byte{
-		carrier(two, inner, InnerCallPort, InnerPort), carrier(two, inner, InnerPort, InnerCallPort), carrier(two, inner, 22, InnerPort),
+		call, slices.Concat(call, call), carrier(two, inner, InnerCallPort, InnerPort), carrier(two, inner, InnerPort, InnerCallPort), carrier(two, inner, 22, InnerPort),
 		carrier(one, two, InnerCallPort, InnerPort), carrier(address("10.2.0.1"), inner, InnerCallPort, InnerPort), between(one, inner),
 		sourceRoute(carrier(two, inner, InnerCallPort, InnerPort)), between(hubAddrs(2)[1], inner), nil,
 	} {
@@ -57,7 +60,7 @@ func FuzzCarrier(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, block []byte) {
 		h := newHub(&Hub{Mesh: &Mesh{}})
-		tunnel := &Tunnel{hub: h, point: &peer{inside: &deliverer{}}}
+		tunnel := &Tunnel{hub: h, point: &peer{inside: &deliverer{}}, config: Config{Now: func() time.Duration { return time.Hour }}}
 		if err := tunnel.SetMesh(inner, []HubPeer{hubPeer(1), hubPeer(2)}); err != nil {
 			t.Fatal(err)
 		}
